@@ -1,1 +1,30 @@
-//! x
+//! Evenkeel: an HTTP load balancer for production, on Cloudflare's pingora.
+//!
+//! The tree is the way of a request: `listen → admit → route → upstream (balance) → forward → observe`, put
+//! together in `proxy` (calls) and `snapshot` (values); beside it how the rules change: `config → snapshot →
+//! control`. `docs/ARCHITECTURE.md` is the map.
+//!
+//! As a library it is [`LoadBalancer`]: a balancer in one's own process.
+
+pub mod admin;
+pub mod admit;
+pub mod balance;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+mod embed;
+pub mod exit;
+pub mod failure;
+pub mod forward;
+pub mod lifecycle;
+pub mod listen;
+pub mod observe;
+pub mod proxy;
+pub mod route;
+pub mod server;
+pub mod snapshot;
+pub mod units;
+pub mod upstream;
+
+pub use embed::{LoadBalancer, RunError};

@@ -1,0 +1,144 @@
+//! The command line. Every command is a file of its own.
+
+mod check;
+mod demo;
+mod operate;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use structopt::StructOpt;
+use structopt::clap::AppSettings;
+
+use crate::config::{self, Colour, Config, LoadError};
+use crate::exit;
+
+/// What is run where no file is named.
+const LOCAL_FILE: &str = "conf/evenkeel.yaml";
+const SYSTEM_FILE: &str = "/etc/evenkeel/evenkeel.yaml";
+
+#[derive(Debug, StructOpt)]
+#[structopt(
+    name = "evenkeel",
+    about = "An HTTP load balancer: calm in an incident, and able to say why it did what it did",
+    global_settings = &[AppSettings::VersionlessSubcommands, AppSettings::UnifiedHelpMessage]
+)]
+struct Options {
+    #[structopt(flatten)]
+    file: File,
+    /// Run as a daemon; returns when it serves, or fails with the reason
+    #[structopt(short, long)]
+    daemon: bool,
+    /// Take the listening sockets over from a running process when it is sent QUIT
+    #[structopt(short, long)]
+    upgrade: bool,
+    /// Check the file and exit, like `evenkeel check`
+    #[structopt(short, long)]
+    test: bool,
+    /// Listen here, without a file (with --backend)
+    #[structopt(long, value_name = "ADDR", requires = "backend", conflicts_with = "conf")]
+    listen: Option<String>,
+    /// A backend, host:port or unix:/path; may be repeated
+    #[structopt(long, value_name = "ADDR", requires = "listen", number_of_values = 1)]
+    backend: Vec<String>,
+    #[structopt(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, StructOpt)]
+struct File {
+    /// The configuration [default: conf/evenkeel.yaml, else /etc/evenkeel/evenkeel.yaml]
+    #[structopt(short, long, value_name = "FILE", parse(from_os_str), global = true)]
+    conf: Option<PathBuf>,
+}
+
+#[derive(Debug, StructOpt)]
+enum Command {
+    /// Start three backends, the balancer before them, and print what to try
+    Demo(demo::Demo),
+    /// Report all problems of the file: exit 0 fine, 1 problems, 2 unreadable
+    Check,
+    /// Tell the running process to read its file again
+    Reload,
+    /// Replace the running process by a new one of this program, without losing a request
+    Upgrade,
+    /// Tell the running process to finish what it has and end, and wait for it
+    Stop,
+}
+
+/// Runs the program; the result is its exit code.
+pub fn main() -> i32 {
+    let options = match Options::from_args_safe() {
+        Ok(options) => options,
+        Err(error) => {
+            // Help and version are no errors; clap has a place for both.
+            if error.use_stderr() {
+                eprintln!("{}", error.message);
+                return exit::UNREADABLE;
+            }
+            println!("{}", error.message);
+            return exit::OK;
+        }
+    };
+    match crate::observe::log::filter_from_environment() {
+        Ok(filter) => drop(crate::observe::log::install(filter)),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return exit::UNREADABLE;
+        }
+    }
+    match &options.command {
+        Some(Command::Demo(demo)) => demo::run(demo),
+        Some(Command::Check) => check::run(&options),
+        Some(Command::Reload) => operate::reload(&options),
+        Some(Command::Upgrade) => operate::upgrade(&options),
+        Some(Command::Stop) => operate::stop(&options),
+        None if options.test => check::run(&options),
+        None => run::run(&options),
+    }
+}
+
+impl Options {
+    /// The file that is meant.
+    fn path(&self) -> PathBuf {
+        match &self.file.conf {
+            Some(path) => path.clone(),
+            None if Path::new(LOCAL_FILE).exists() => PathBuf::from(LOCAL_FILE),
+            None => PathBuf::from(SYSTEM_FILE),
+        }
+    }
+
+    /// The configuration that is meant, and its file if it has one; what is wrong is printed.
+    fn config(&self) -> Result<(Config, Option<PathBuf>), i32> {
+        if let Some(listen) = &self.listen {
+            return Config::quick(listen, &self.backend).map(|config| (config, None)).map_err(|why| {
+                eprintln!("error: {why}");
+                exit::PROBLEMS
+            });
+        }
+        let path = self.path();
+        // The daemon changes its folder: a reload must find the file all the same.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        config::load(&path).map(|config| (config, Some(path))).map_err(|error| report(&error))
+    }
+}
+
+/// Prints what is wrong with a file; the result is the exit code.
+fn report(error: &LoadError) -> i32 {
+    match error {
+        LoadError::Unreadable { path, error } => {
+            eprintln!("error: `{}` cannot be read: {error}", path.display());
+            exit::UNREADABLE
+        }
+        LoadError::Problems(problems) => {
+            eprint!("{}", problems.render(colour()));
+            exit::PROBLEMS
+        }
+    }
+}
+
+/// Colours for people, none for files.
+fn colour() -> Colour {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() { Colour::Always } else { Colour::Never }
+}

@@ -1,0 +1,9 @@
+//! How the process is told things: signals, a new configuration, a successor. Only `control` publishes a
+//! snapshot, and only a whole.
+
+pub mod daemon;
+pub mod handover;
+pub mod notify;
+pub mod pid_file;
+pub mod reload;
+pub mod shutdown;

@@ -1,0 +1,137 @@
+//! The end of the process: by signal, in order, as soon as it is idle.
+//!
+//! pingora sleeps a whole grace period after it has stopped its services. Here the drain happens before
+//! pingora is told anything: it waits in [`ShutdownSignalWatch::recv`], while every service still runs, so
+//! that `/readyz` can say no, and returns when nothing is left to wait for.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::handover;
+use super::notify::notify;
+use crate::lifecycle::{Lifecycle, Stage};
+use crate::listen::{Acceptor, Backlog, Edge};
+
+/// What the end of the process has to do with.
+#[derive(Debug)]
+pub struct Ending {
+    /// What the process is doing.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The edge, once it runs.
+    pub edge: Arc<OnceLock<Arc<Edge>>>,
+    /// The admin address's socket, which is handed over with the others.
+    pub admin: Option<(String, Acceptor)>,
+    /// Told when the admin address belongs to the successor.
+    pub admin_given: Arc<Notify>,
+    /// Where a successor waits.
+    pub upgrade_sock: PathBuf,
+    /// How long new connections are still answered after TERM.
+    pub lame_duck: Duration,
+    /// How long requests in flight may take to end.
+    pub grace: Duration,
+}
+
+impl Ending {
+    /// TERM, or a library's `stop`: lame duck, then drain.
+    pub async fn drain(&self) {
+        log::info!("draining");
+        notify("STOPPING=1");
+        self.lifecycle.advance(Stage::Draining);
+        tokio::time::sleep(self.lame_duck).await;
+        self.finish(Backlog::Take).await;
+    }
+
+    async fn finish(&self, backlog: Backlog) {
+        let Some(edge) = self.edge.get() else { return };
+        if edge.drain(backlog, self.grace).await {
+            log::info!("drained; nothing was cut");
+        } else {
+            log::warn!(connections = edge.connections(); "grace period ended; the rest is cut");
+        }
+    }
+
+    /// QUIT. True if a successor serves and we have drained.
+    async fn hand_over(&self) -> bool {
+        let Some(sockets) = self.sockets() else { return false };
+        let path = self.upgrade_sock.clone();
+        let sent = tokio::task::spawn_blocking(move || handover::send(&path, &sockets)).await;
+        match sent.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(()) => {
+                log::info!("successor serves; draining");
+                self.lifecycle.advance(Stage::Draining);
+                self.admin_given.notify_one();
+                self.finish(Backlog::Leave).await;
+                true
+            }
+            Err(error) => {
+                let place = self.upgrade_sock.display();
+                log::error!(error:%, upgrade_sock:% = place; "sockets were not handed over; serving on");
+                false
+            }
+        }
+    }
+
+    fn sockets(&self) -> Option<handover::Sockets> {
+        let edge = self.edge.get()?;
+        let shared = edge.sockets().and_then(|sockets| {
+            let mut sockets: handover::Sockets =
+                sockets.into_iter().map(|(listener, acceptor)| (listener.address.to_string(), acceptor)).collect();
+            if let Some((address, acceptor)) = &self.admin {
+                sockets.push((address.clone(), acceptor.share()?));
+            }
+            Ok(sockets)
+        });
+        shared.inspect_err(|error| log::error!(error:%; "sockets could not be shared; serving on")).ok()
+    }
+}
+
+/// Ends by signal: TERM drains, QUIT hands over, INT ends at once, also in the middle of a drain.
+#[derive(Debug)]
+pub struct BySignal(pub Arc<Ending>);
+
+#[async_trait]
+impl ShutdownSignalWatch for BySignal {
+    async fn recv(&self) -> ShutdownSignal {
+        let streams = [SignalKind::terminate(), SignalKind::quit(), SignalKind::interrupt()].map(signal);
+        let [Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)] = streams else {
+            log::error!("signals cannot be watched");
+            return ShutdownSignal::FastShutdown;
+        };
+        let in_order = async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return self.0.drain().await,
+                    _ = quit.recv() => if self.0.hand_over().await { return },
+                }
+            }
+        };
+        tokio::select! {
+            () = in_order => ShutdownSignal::GracefulTerminate,
+            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+/// Ends when it is asked to: for the library, which leaves signals to its host.
+#[derive(Debug)]
+pub struct ByRequest {
+    /// See there.
+    pub ending: Arc<Ending>,
+    /// Asks for the end.
+    pub stop: Arc<Notify>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for ByRequest {
+    async fn recv(&self) -> ShutdownSignal {
+        self.stop.notified().await;
+        self.ending.drain().await;
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,150 @@
+//! Why a request was not served: the one table of reasons and of the status that each answers with.
+//!
+//! A [`Reason`] is what the client reads in the body, the operator in the access log and in the label
+//! `reason` of the metrics. Nobody else invents a status.
+
+use http::StatusCode;
+
+/// Why a request was not served as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The request's framing, target or authority is in doubt.
+    BadRequest,
+    /// The request's head or body did not arrive in time.
+    RequestTimeout,
+    /// More header bytes or fields than the listener takes.
+    HeaderTooLarge,
+    /// A transfer coding other than `chunked`.
+    UnknownCoding,
+    /// No route matches.
+    NoRoute,
+    /// Every backend is out, or there is none.
+    NoBackend,
+    /// No connection: refused, unreachable.
+    ConnectFailed,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The backend ended the connection before it had answered.
+    Reset,
+    /// What the backend sent is not HTTP.
+    BadResponse,
+    /// The backend sent no head in time.
+    FirstByteTimeout,
+    /// The backend stopped in the middle of its answer.
+    IdleTimeout,
+    /// The request took longer than it may in all.
+    TotalTimeout,
+    /// The client left before it had its answer. Nothing is answered.
+    ClientGone,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Reason {
+    /// Every reason, in the order of [`Reason::index`].
+    pub const ALL: [Reason; 15] = [
+        Reason::BadRequest,
+        Reason::RequestTimeout,
+        Reason::HeaderTooLarge,
+        Reason::UnknownCoding,
+        Reason::NoRoute,
+        Reason::NoBackend,
+        Reason::ConnectFailed,
+        Reason::ConnectTimeout,
+        Reason::Reset,
+        Reason::BadResponse,
+        Reason::FirstByteTimeout,
+        Reason::IdleTimeout,
+        Reason::TotalTimeout,
+        Reason::ClientGone,
+        Reason::Internal,
+    ];
+
+    /// Its place in [`Reason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The word for it in answers, logs and metrics.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Reason::BadRequest => "bad_request",
+            Reason::RequestTimeout => "request_timeout",
+            Reason::HeaderTooLarge => "header_too_large",
+            Reason::UnknownCoding => "unknown_coding",
+            Reason::NoRoute => "no_route",
+            Reason::NoBackend => "no_backend",
+            Reason::ConnectFailed => "connect_failed",
+            Reason::ConnectTimeout => "connect_timeout",
+            Reason::Reset => "reset",
+            Reason::BadResponse => "bad_response",
+            Reason::FirstByteTimeout => "first_byte_timeout",
+            Reason::IdleTimeout => "idle_timeout",
+            Reason::TotalTimeout => "total_timeout",
+            Reason::ClientGone => "client_gone",
+            Reason::Internal => "internal",
+        }
+    }
+
+    /// What the client is answered; none if there is nobody to answer.
+    pub const fn status(self) -> Option<StatusCode> {
+        Some(match self {
+            Reason::BadRequest => StatusCode::BAD_REQUEST,
+            Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Reason::NoRoute => StatusCode::NOT_FOUND,
+            Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
+            Reason::ConnectTimeout | Reason::FirstByteTimeout | Reason::IdleTimeout | Reason::TotalTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Reason::ClientGone => return None,
+            Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        })
+    }
+
+    /// One sentence for the client: lower case, no address of the inside.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Reason::BadRequest => "the request cannot be understood without doubt",
+            Reason::RequestTimeout => "the request did not arrive in time",
+            Reason::HeaderTooLarge => "the request's header is larger than this server takes",
+            Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
+            Reason::NoRoute => "nothing is served here",
+            Reason::NoBackend => "no server is available for this request at the moment",
+            Reason::ConnectFailed => "the server for this request cannot be reached",
+            Reason::ConnectTimeout => "the server for this request cannot be reached in time",
+            Reason::Reset => "the server for this request ended the connection before it answered",
+            Reason::BadResponse => "the server for this request gave an answer that cannot be understood",
+            Reason::FirstByteTimeout => "the server for this request did not answer in time",
+            Reason::IdleTimeout => "the server for this request stopped in the middle of its answer",
+            Reason::TotalTimeout => "the request took longer than it may",
+            Reason::ClientGone => "the client left",
+            Reason::Internal => "this server made a mistake",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_found_at_its_index_and_its_token_is_its_own() {
+        let mut tokens = std::collections::HashSet::new();
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(tokens.insert(reason.token()));
+        }
+    }
+
+    #[test]
+    fn only_a_client_that_left_is_not_answered() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.status().is_none(), reason == Reason::ClientGone);
+            assert!(reason.status().is_none_or(|status| status.as_u16() >= 400));
+        }
+    }
+}

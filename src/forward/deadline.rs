@@ -1,0 +1,187 @@
+//! Deadlines of an attempt that pingora's one read time-out cannot keep.
+//!
+//! pingora knows one time-out for every read from a backend. Where the first byte, the pauses after it, the
+//! whole request or an idle tunnel have limits of their own, a small task waits beside the request and, when
+//! the time is over, shuts the attempt's connection down; the proxy then sees it end, and asks here why.
+//! Requests whose limits are all the same (the default) have no such task.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{Shutdown, shutdown};
+use tokio::task::AbortHandle;
+
+use crate::config::UpstreamTimeouts;
+use crate::failure::Reason;
+
+/// What an attempt is waiting for, and so which limit is the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The head of the answer.
+    FirstByte,
+    /// More of the answer's body.
+    Body,
+    /// Bytes of an upgraded connection, in either direction.
+    Tunnel,
+    /// Nothing any more.
+    Over,
+}
+
+/// The limits of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    first_byte: Duration,
+    idle: Duration,
+    tunnel: Duration,
+    /// When the whole request must be over.
+    total: Option<Instant>,
+}
+
+impl Limits {
+    /// The limits of an attempt of a request that began at `began`.
+    pub fn new(timeouts: &UpstreamTimeouts, began: Instant) -> Limits {
+        Limits {
+            first_byte: timeouts.first_byte,
+            idle: timeouts.idle,
+            tunnel: timeouts.tunnel,
+            total: timeouts.total.map(|total| began + total),
+        }
+    }
+
+    /// Whether pingora's own time-out cannot keep them.
+    pub fn need_watching(&self, upgrade: bool) -> bool {
+        upgrade || self.total.is_some() || self.first_byte != self.idle
+    }
+
+    /// When a wait that begins now must be over, and what it means if it is not.
+    fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
+        let (limit, reason) = match phase {
+            Phase::FirstByte => (self.first_byte, Reason::FirstByteTimeout),
+            Phase::Body => (self.idle, Reason::IdleTimeout),
+            // A tunnel may last; the limit of the whole request ends with its head.
+            Phase::Tunnel => return Some((now + self.tunnel, Reason::IdleTimeout)),
+            Phase::Over => return None,
+        };
+        let due = now + limit;
+        match self.total {
+            Some(total) if total < due => Some((total, Reason::TotalTimeout)),
+            Some(_) | None => Some((due, reason)),
+        }
+    }
+}
+
+/// Watches one attempt until it is dropped.
+#[derive(Debug)]
+pub struct Deadline {
+    limits: Limits,
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    began: Instant,
+    /// In microseconds since `began`; the greatest value for never.
+    due: AtomicU64,
+    /// Index of the reason that will be given.
+    reason: AtomicU8,
+    expired: AtomicU8,
+}
+
+impl Deadline {
+    /// Begins with the wait for the first byte. Must be called in the runtime that serves the connection.
+    pub fn watch(limits: Limits, descriptor: RawFd) -> Deadline {
+        let shared = Arc::new(Shared {
+            began: Instant::now(),
+            due: AtomicU64::new(u64::MAX),
+            reason: AtomicU8::new(0),
+            expired: AtomicU8::new(0),
+        });
+        shared.set(limits.due(Phase::FirstByte, Instant::now()));
+        let task = tokio::spawn(wait(shared.clone(), descriptor)).abort_handle();
+        Deadline { limits, shared, task }
+    }
+
+    /// The attempt waits for something else, or for more of the same, from now on.
+    pub fn enter(&self, phase: Phase) {
+        self.shared.set(self.limits.due(phase, Instant::now()));
+    }
+
+    /// Why the connection was shut down, if it was.
+    pub fn expired(&self) -> Option<Reason> {
+        if self.shared.expired.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        Reason::ALL.get(usize::from(self.shared.reason.load(Ordering::Relaxed))).copied()
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn set(&self, due: Option<(Instant, Reason)>) {
+        let micros = match due {
+            Some((due, reason)) => {
+                self.reason.store(reason as u8, Ordering::Relaxed);
+                u64::try_from(due.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX - 1)
+            }
+            None => u64::MAX,
+        };
+        self.due.store(micros, Ordering::Relaxed);
+    }
+}
+
+/// Sleeps until the deadline stands still long enough to be reached.
+async fn wait(shared: Arc<Shared>, descriptor: RawFd) {
+    loop {
+        let due = shared.due.load(Ordering::Relaxed);
+        if due == u64::MAX {
+            return;
+        }
+        let due = shared.began + Duration::from_micros(due);
+        if Instant::now() >= due {
+            break;
+        }
+        tokio::time::sleep_until(due.into()).await;
+    }
+    shared.expired.store(1, Ordering::Relaxed);
+    // The request that owns the connection lives on this thread, and drops us before it drops the connection.
+    if let Err(error) = shutdown(descriptor, Shutdown::Both) {
+        log::debug!(error:%; "a connection past its deadline could not be shut down");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(total: Option<u64>) -> Limits {
+        let timeouts = UpstreamTimeouts {
+            first_byte: Duration::from_secs(5),
+            idle: Duration::from_secs(2),
+            tunnel: Duration::from_secs(60),
+            total: total.map(Duration::from_secs),
+            ..UpstreamTimeouts::default()
+        };
+        Limits::new(&timeouts, Instant::now())
+    }
+
+    #[test]
+    fn each_phase_has_its_limit_and_the_whole_request_cuts_them_short() {
+        let now = Instant::now();
+        let open = limits(None);
+        assert_eq!(open.due(Phase::FirstByte, now), Some((now + Duration::from_secs(5), Reason::FirstByteTimeout)));
+        assert_eq!(open.due(Phase::Body, now), Some((now + Duration::from_secs(2), Reason::IdleTimeout)));
+        assert_eq!(open.due(Phase::Tunnel, now), Some((now + Duration::from_secs(60), Reason::IdleTimeout)));
+        assert_eq!(open.due(Phase::Over, now), None);
+        let short = limits(Some(1));
+        assert_eq!(short.due(Phase::FirstByte, now).unwrap().1, Reason::TotalTimeout);
+        assert_eq!(short.due(Phase::Tunnel, now).unwrap().1, Reason::IdleTimeout);
+    }
+}

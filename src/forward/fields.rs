@@ -1,0 +1,213 @@
+//! What is changed in the head of a message on its way, in both directions.
+//!
+//! Requests: pingora removes the hop-by-hop fields (RFC 9110, section 7.6.1) itself; here the target becomes
+//! origin-form, repeated `Content-Length` one, cookies that HTTP/2 split one field (RFC 9113, section 8.2.3),
+//! and the fields that tell who asked are set, whatever the client wrote into them.
+//! Responses: hop-by-hop fields go; the rest, `Date` and `Server` among it, is passed on.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::request_id::RequestId;
+
+/// The address of the client.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme that the client used.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client asked for.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The identifier of the request.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Who asked, for the fields that tell the backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Address of the client; none over a UNIX socket.
+    pub client: Option<IpAddr>,
+    /// Whether the client used TLS.
+    pub tls: bool,
+    /// The host that the client asked for.
+    pub host: Option<&'a HeaderValue>,
+    /// The request's identifier.
+    pub id: RequestId,
+}
+
+/// Makes a client's request one of ours.
+///
+/// # Errors
+/// pingora's, if a field cannot be set.
+pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()> {
+    origin_form(request);
+    single_content_length(request)?;
+    joined_cookies(request)?;
+    request.remove_header(&header::FORWARDED);
+    match origin.client {
+        Some(address) => request.insert_header(X_FORWARDED_FOR, address_value(address))?,
+        None => drop(request.remove_header(&X_FORWARDED_FOR)),
+    }
+    let scheme = if origin.tls { "https" } else { "http" };
+    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(scheme))?;
+    match origin.host {
+        Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
+        None => drop(request.remove_header(&X_FORWARDED_HOST)),
+    }
+    request.insert_header(X_REQUEST_ID, origin.id.value())
+}
+
+/// Removes from a backend's response what was meant for us alone. A 101 passes as it came.
+pub fn to_client(response: &mut ResponseHeader) {
+    if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    if let Some(connection) = response.headers.get(header::CONNECTION)
+        && !connection.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        && !connection.as_bytes().eq_ignore_ascii_case(b"close")
+    {
+        for name in nominated(response) {
+            response.remove_header(&name);
+        }
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRAILER, &header::PROXY_AUTHENTICATE] {
+        if response.headers.contains_key(name) {
+            response.remove_header(name);
+        }
+    }
+    if response.status != http::StatusCode::UPGRADE_REQUIRED && response.headers.contains_key(header::UPGRADE) {
+        response.remove_header(&header::UPGRADE);
+    }
+}
+
+/// The fields that `Connection` names, but for those that frame or identify the message.
+fn nominated(response: &ResponseHeader) -> Vec<HeaderName> {
+    let values = response.headers.get_all(header::CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
+    let kept = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_TYPE, header::CONNECTION];
+    names.filter(|name| !kept.contains(name)).collect()
+}
+
+/// pingora keeps an absolute-form target to send it on; without it, it sends the path (RFC 9112, section 3.2.1).
+fn origin_form(request: &mut RequestHeader) {
+    if !request.raw_path().starts_with(b"/") && request.raw_path() != b"*" {
+        let uri = request.uri.clone();
+        request.set_uri(uri);
+    }
+}
+
+/// Several fields, or a list, of one and the same length become one; others never came as far as this.
+fn single_content_length(request: &mut RequestHeader) -> Result<()> {
+    let mut values = request.headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else { return Ok(()) };
+    if values.next().is_none() && !first.as_bytes().contains(&b',') {
+        return Ok(());
+    }
+    let length = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii().to_vec();
+    match HeaderValue::from_maybe_shared(Bytes::from(length)) {
+        Ok(length) => request.insert_header(header::CONTENT_LENGTH, length),
+        Err(_) => Ok(()),
+    }
+}
+
+fn joined_cookies(request: &mut RequestHeader) -> Result<()> {
+    let mut cookies = request.headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return Ok(());
+    }
+    let cookies: Vec<&[u8]> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    match HeaderValue::from_maybe_shared(Bytes::from(cookies.join(&b"; "[..]))) {
+        Ok(joined) => request.insert_header(header::COOKIE, joined),
+        Err(_) => Ok(()),
+    }
+}
+
+fn address_value(address: IpAddr) -> HeaderValue {
+    let text = Bytes::from(address.to_string());
+    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+
+    fn response(fields: &[(&'static str, &'static str)]) -> ResponseHeader {
+        let mut response = ResponseHeader::build(StatusCode::OK, None).unwrap();
+        for (name, value) in fields {
+            response.append_header(*name, *value).unwrap();
+        }
+        response
+    }
+
+    fn names(response: &ResponseHeader) -> Vec<&str> {
+        response.headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_of_a_response_go_and_all_others_stay() {
+        let mut response = response(&[
+            ("date", "Mon, 23 Nov 2026 13:44:05 GMT"),
+            ("server", "gunicorn"),
+            ("connection", "keep-alive, x-internal"),
+            ("keep-alive", "timeout=5"),
+            ("x-internal", "1"),
+            ("proxy-connection", "close"),
+            ("upgrade", "h2c"),
+            ("content-length", "2"),
+        ]);
+        to_client(&mut response);
+        assert_eq!(names(&response), ["date", "server", "connection", "content-length"]);
+    }
+
+    #[test]
+    fn a_response_cannot_nominate_its_framing_away() {
+        let mut response = response(&[("connection", "content-length, transfer-encoding"), ("content-length", "2")]);
+        to_client(&mut response);
+        assert_eq!(response.headers.get("content-length").unwrap(), "2");
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_is_replaced() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "5.6.7.8"), ("x-request-id", "mine"), ("forwarded", "for=1.2.3.4")] {
+            request.append_header(name, value).unwrap();
+        }
+        let host = HeaderValue::from_static("shop.example.com");
+        let id = RequestId::new();
+        to_backend(&mut request, Origin { client: Some([127, 0, 0, 1].into()), tls: true, host: Some(&host), id }).unwrap();
+        let all = |name: &str| request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(all("x-forwarded-for"), ["127.0.0.1"]);
+        assert_eq!(all("x-forwarded-proto"), ["https"]);
+        assert_eq!(all("x-forwarded-host"), ["shop.example.com"]);
+        assert_eq!(all("x-request-id"), [id.as_str()]);
+        assert!(all("forwarded").is_empty());
+    }
+
+    #[test]
+    fn cookies_that_http2_split_are_joined() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        request.append_header("cookie", "a=1").unwrap();
+        request.append_header("cookie", "b=2").unwrap();
+        joined_cookies(&mut request).unwrap();
+        let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn a_repeated_content_length_becomes_one() {
+        for repeated in [&["5", "5"][..], &["5, 5"]] {
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            for value in repeated {
+                request.append_header("content-length", *value).unwrap();
+            }
+            single_content_length(&mut request).unwrap();
+            let lengths: Vec<_> = request.headers.get_all("content-length").iter().collect();
+            assert_eq!(lengths, ["5"]);
+        }
+    }
+}

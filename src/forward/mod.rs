@@ -1,0 +1,9 @@
+//! Towards the backend and back: what is connected to, what is changed in the head of a message on its way,
+//! how long we wait, what is tried again, and the ways round two bugs of pingora 0.9.1.
+
+pub mod deadline;
+pub mod fields;
+pub mod peer;
+pub mod request_id;
+pub mod retry;
+pub mod tunnel;

@@ -1,0 +1,40 @@
+//! What pingora connects to for a backend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::upstreams::peer::HttpPeer;
+use pingora_core::protocols::l4::socket::SocketAddr;
+
+use super::tunnel::PoliteConnect;
+use crate::config::UpstreamTimeouts;
+
+/// Connections for upgrades are kept apart from all others.
+const UPGRADE_GROUP: u64 = 1;
+
+/// A peer with every time-out that pingora knows set; cloned for each attempt.
+///
+/// pingora has one time-out for all reads: it is the longer of `first_byte` and `idle`, and where they differ
+/// [`deadline`](super::deadline) keeps the shorter.
+pub fn template(address: &SocketAddr, timeouts: &UpstreamTimeouts) -> HttpPeer {
+    let mut peer = HttpPeer::new("0.0.0.0:0", false, String::new());
+    peer._address = address.clone();
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle));
+    peer.options.write_timeout = Some(timeouts.idle);
+    peer.options.idle_timeout = Some(timeouts.keep_alive);
+    peer
+}
+
+/// The peer for one attempt at an upgrade: reads are unbounded (`deadline` keeps their time), the stream is
+/// [`PoliteConnect`]'s, and it is never pooled.
+pub fn for_upgrade(template: &HttpPeer) -> HttpPeer {
+    let mut peer = template.clone();
+    peer.options.read_timeout = None;
+    peer.options.write_timeout = None;
+    peer.options.idle_timeout = Some(Duration::ZERO);
+    peer.options.custom_l4 = Some(Arc::new(PoliteConnect));
+    peer.group_key = UPGRADE_GROUP;
+    peer
+}

@@ -1,0 +1,45 @@
+//! Who is at the other end of a connection, and how the proxy learns it.
+//!
+//! pingora gives its callbacks a session, not our stream: HTTP/1.1 sessions show the stream itself, HTTP/2
+//! streams only the digest of their connection, where [`Client`] travels as user data.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use pingora_proxy::Session;
+
+use super::listener::Listener;
+use super::stream::EdgeStream;
+
+/// One client connection as the rest of the program sees it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Where it was accepted.
+    pub listener: Arc<Listener>,
+    /// Its address; none for a UNIX socket.
+    pub address: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub tls: bool,
+}
+
+/// The connection that a request came on. None only for sessions that did not come through the edge.
+pub fn client_of(session: &Session) -> Option<&Client> {
+    match session.stream() {
+        Some(stream) => stream.as_any().downcast_ref::<EdgeStream>().map(EdgeStream::client),
+        None => session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Client>(),
+    }
+}
+
+/// Tells the connection that a request's head has arrived: its deadline ends, and where the request ends on
+/// the wire is known (none: it has a body of unknown length).
+pub fn head_received(session: &Session) {
+    let Some(stream) = session.stream().and_then(|stream| stream.as_any().downcast_ref::<EdgeStream>()) else { return };
+    let request = session.req_header();
+    let head = session.as_http1().map(|http1| http1.get_headers_raw_bytes().len() as u64);
+    let body = match request.headers.get(http::header::CONTENT_LENGTH) {
+        _ if request.headers.contains_key(http::header::TRANSFER_ENCODING) => None,
+        None => Some(0),
+        Some(length) => length.to_str().ok().and_then(|length| length.parse::<u64>().ok()),
+    };
+    stream.head_received(head.zip(body).and_then(|(head, body)| head.checked_add(body)));
+}

@@ -1,0 +1,198 @@
+//! The life of one client connection on its core: handshake, protocol, then request by request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::{HttpProxy, ProxyHttp};
+use tokio_rustls::TlsAcceptor;
+
+use super::client::Client;
+use super::deadline::{Awaited, Tick};
+use super::listener::{Http2, Listener, Live};
+use super::preface::{Spoken, spoken};
+use super::socket::Accepted;
+use super::stream::{EdgeStream, Plain, Socket};
+use super::tls;
+
+/// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
+/// a 100 ms path to 5 Mbit/s.
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for all streams of a connection: this bounds what a connection can make us hold.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Requests of one listener on one core: pingora's proxy with this listener's HTTP/2 limits.
+pub struct App<P> {
+    proxy: Arc<HttpProxy<P>>,
+    listener: Arc<Listener>,
+    options: HttpServerOptions,
+}
+
+impl<P> App<P> {
+    pub(super) fn new(proxy: Arc<HttpProxy<P>>, listener: Arc<Listener>) -> App<P> {
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(listener.settings().keep_alive);
+        App { proxy, listener, options }
+    }
+
+    pub(super) fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+}
+
+#[async_trait]
+impl<P> HttpServerApp for App<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.proxy.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options
+            .max_header_list_size(self.listener.settings().header_bytes)
+            .initial_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
+        Some(options)
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+/// Serves a connection until it ends.
+pub(super) fn spawn<P>(accepted: Accepted, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let (plain, address) = match accepted {
+        Accepted::Tcp(stream, from) => (Plain::Tcp(stream), Some(from.ip().to_canonical())),
+        Accepted::Unix(stream) => (Plain::Unix(stream), None),
+    };
+    let listener = live.listener().clone();
+    let settings = listener.settings();
+    let mut client = Client { listener: listener.clone(), address, tls: false };
+    match &settings.tls {
+        None => {
+            let stream = Box::new(EdgeStream::new(Socket::Plain(plain), client, None, live));
+            tokio::spawn(serve(stream, app, shutdown));
+        }
+        Some(config) => {
+            client.tls = true;
+            let handshake = tokio::time::timeout(
+                settings.request_header,
+                TlsAcceptor::from(config.clone()).accept(plain),
+            );
+            // The handshake's state is large: it must not become part of the connection's own task.
+            tokio::spawn(async move {
+                if let Ok(Ok(stream)) = handshake.await {
+                    let digest = tls::digest(stream.get_ref().1);
+                    let stream = Socket::Tls(Box::new(stream));
+                    tokio::spawn(serve(Box::new(EdgeStream::new(stream, client, digest, live)), app, shutdown));
+                } else {
+                    listener.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    }
+}
+
+async fn serve<P>(mut stream: Box<EdgeStream>, app: Arc<App<P>>, shutdown: ShutdownWatch)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let due = Tick::after(app.listener.settings().request_header);
+    if !stream.park(due, Awaited::Progress).await {
+        return;
+    }
+    stream.expect_head(due);
+    let http2 = app.listener.settings().http2;
+    match Box::pin(protocol(&mut stream, http2)).await {
+        None => return,
+        Some(Spoken::Http2) => {
+            stream.speak_http2();
+            app.process_new(stream, &shutdown).await;
+            return;
+        }
+        Some(Spoken::Http1 | Spoken::Undecided) => {}
+    }
+    let mut persistent = None;
+    loop {
+        let Some(reused) = request(stream, persistent, &app, &shutdown).await else { return };
+        let (returned, settings) = reused.consume();
+        persistent = settings;
+        let Ok(own) = returned.into_any().downcast::<EdgeStream>() else {
+            debug_assert!(false, "the session gives back the stream that it was made of");
+            return;
+        };
+        stream = own;
+        let due = Tick::after(app.listener.settings().keep_alive);
+        if !stream.next_request_is_unread() {
+            // It may be in the session's hands already: no waiting for bytes that will not come.
+            stream.expect_head(due);
+            continue;
+        }
+        if !stream.park(due, Awaited::NextRequest).await {
+            return;
+        }
+        stream.expect_head(Tick::after(app.listener.settings().request_header));
+    }
+}
+
+/// Which protocol the client speaks; none if it leaves before that is clear or may not speak it.
+async fn protocol(stream: &mut EdgeStream, http2: Http2) -> Option<Spoken> {
+    let negotiated = stream.negotiated_http2();
+    if negotiated == Some(false) || http2 == Http2::Off {
+        return Some(Spoken::Http1);
+    }
+    loop {
+        match spoken(stream.ahead()) {
+            Spoken::Http2 => return Some(Spoken::Http2),
+            Spoken::Http1 if negotiated == Some(true) => return None,
+            Spoken::Http1 => return Some(Spoken::Http1),
+            Spoken::Undecided => {
+                if !stream.read_ahead().await {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// One request. Not an `async fn`: the session must not become part of the connection's task, which lives on
+/// while the connection is parked.
+fn request<'a, P>(
+    stream: Box<EdgeStream>,
+    persistent: Option<HttpPersistentSettings>,
+    app: &'a Arc<App<P>>,
+    shutdown: &'a ShutdownWatch,
+) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let mut session = ServerSession::new_http1(stream);
+    match persistent {
+        // Any value says that the connection may be kept; how long is the edge's matter.
+        None => session.set_keepalive(Some(60)),
+        Some(persistent) => persistent.apply_to_session(&mut session),
+    }
+    app.proxy.process_new_http(session, shutdown)
+}

@@ -1,0 +1,116 @@
+//! A listener while it runs: its settings, which may change under it, and what it counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+
+/// Whether a listener speaks HTTP/2: by ALPN over TLS, by prior knowledge without (RFC 9113, section 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2 {
+    /// HTTP/1.1 and HTTP/2.
+    On,
+    /// HTTP/1.1 only.
+    Off,
+}
+
+/// What the edge itself needs to know of a listener. What a request needs is in the snapshot.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// From the first byte (on a new connection: from accept) to the end of the head; also the TLS handshake.
+    pub request_header: Duration,
+    /// How long a kept connection may be idle.
+    pub keep_alive: Duration,
+    /// The most bytes of a decoded HTTP/2 header list.
+    pub header_bytes: u32,
+    /// The most connections at a time; those beyond are closed at once and counted.
+    pub connections: Option<u64>,
+    /// Protocols.
+    pub http2: Http2,
+    /// TLS, if the listener terminates it.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// What a listener counts. All but the gauges only grow.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Connections open now.
+    pub connections: AtomicUsize,
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections closed at once, being over the ceiling.
+    pub refused: AtomicU64,
+    /// Connections whose TLS handshake failed or took too long.
+    pub handshakes_failed: AtomicU64,
+    /// Connections whose head did not arrive in time.
+    pub heads_timed_out: AtomicU64,
+    /// Failures of `accept` itself (mostly: out of descriptors).
+    pub accept_errors: AtomicU64,
+    /// Requests being served now.
+    pub requests: AtomicUsize,
+    /// Bytes of request bodies.
+    pub bytes_received: AtomicU64,
+    /// Bytes of response bodies.
+    pub bytes_sent: AtomicU64,
+}
+
+/// An address that is accepted on. Its identity is its number; its settings may be replaced.
+#[derive(Debug)]
+pub struct Listener {
+    /// Number within this process, never given twice.
+    pub id: usize,
+    /// Name in the configuration.
+    pub name: String,
+    /// Address in the configuration.
+    pub address: crate::config::Address,
+    /// Counters and gauges.
+    pub counters: ListenerCounters,
+    settings: ArcSwap<Settings>,
+}
+
+impl Listener {
+    /// A listener that has counted nothing yet.
+    pub fn new(id: usize, name: String, address: crate::config::Address, settings: Settings) -> Listener {
+        Listener { id, name, address, counters: ListenerCounters::default(), settings: ArcSwap::from_pointee(settings) }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Replaces the settings; connections that are open see them at their next request.
+    pub fn change(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Admits one more connection, or refuses it because the ceiling is reached.
+    pub(super) fn admit(self: &Arc<Listener>) -> Option<Live> {
+        let before = self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        let live = Live(self.clone());
+        if self.settings.load().connections.is_some_and(|most| before as u64 >= most) {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        Some(live)
+    }
+}
+
+/// Counts one open connection for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Live(Arc<Listener>);
+
+impl Live {
+    pub(super) fn listener(&self) -> &Arc<Listener> {
+        &self.0
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,495 @@
+//! The stream that pingora reads and writes a client connection through.
+//!
+//! It replays what was read ahead (the first bytes decide the protocol and end the parking), keeps the head's
+//! deadline, and gathers small writes so that a head and a small body leave in one system call. It lives as
+//! long as the connection; sessions come and go on it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use pingora::http::ResponseHeader;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use super::client::Client;
+use super::deadline::{Awaited, Tick, Ticket};
+use super::listener::Live;
+
+/// Gathered before a write: holds the head of a response and a small body; one page.
+const GATHER: usize = 4096;
+
+/// What the first read of a request takes; the parser starts with as much.
+const FIRST_READ: usize = 4096;
+
+/// The most gathering buffers that a core keeps for reuse.
+const SPARE_BUFFERS: usize = 64;
+
+/// Where the end of a request is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Sent to a client whose head did not come in time (RFC 9110, section 15.5.9).
+const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; FIRST_READ].into_boxed_slice());
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A connection without TLS.
+#[derive(Debug)]
+pub enum Plain {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a UNIX socket.
+    Unix(UnixStream),
+}
+
+/// A connection with or without TLS.
+pub enum Socket {
+    /// As it comes.
+    Plain(Plain),
+    /// After its handshake.
+    Tls(Box<TlsStream<Plain>>),
+}
+
+/// See the module's documentation.
+pub struct EdgeStream {
+    socket: Socket,
+    client: Client,
+    tls: Option<Arc<SslDigest>>,
+    /// Read ahead of the parser, and how much of it has been replayed.
+    ahead: Vec<u8>,
+    replayed: usize,
+    /// Gathered for writing, and how much of it has been written.
+    gathered: Vec<u8>,
+    written: usize,
+    http2: bool,
+    /// Nothing has been read yet: the runtime believes a new socket readable, so only a read tells.
+    fresh: bool,
+    /// When the head that is being read must be complete.
+    head_due: Option<Tick>,
+    head_received: AtomicBool,
+    /// Bytes given to the session for the request at hand, with those it had from before; none when unknown.
+    delivered: Option<u64>,
+    /// Bytes of the request at hand on the wire; [`UNKNOWN`] until its head has arrived, or for good.
+    request_bytes: AtomicU64,
+    ticket: Option<Ticket>,
+    _live: Live,
+}
+
+impl EdgeStream {
+    pub(super) fn new(socket: Socket, client: Client, tls: Option<Arc<SslDigest>>, live: Live) -> EdgeStream {
+        EdgeStream {
+            socket,
+            client,
+            tls,
+            ahead: Vec::new(),
+            replayed: 0,
+            gathered: Vec::new(),
+            written: 0,
+            http2: false,
+            fresh: true,
+            head_due: None,
+            head_received: AtomicBool::new(false),
+            delivered: Some(0),
+            request_bytes: AtomicU64::new(UNKNOWN),
+            ticket: None,
+            _live: live,
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether ALPN chose HTTP/2; none where there is no TLS.
+    pub(super) fn negotiated_http2(&self) -> Option<bool> {
+        match &self.socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(stream) => Some(stream.get_ref().1.alpn_protocol() == Some(b"h2")),
+        }
+    }
+
+    /// What was read ahead and not replayed yet.
+    pub(super) fn ahead(&self) -> &[u8] {
+        self.ahead.get(self.replayed..).unwrap_or_default()
+    }
+
+    /// From here on the connection speaks HTTP/2.
+    pub(super) fn speak_http2(&mut self) {
+        self.http2 = true;
+        self.head_due = None;
+        self.ticket = None;
+    }
+
+    /// Starts the deadline of a head.
+    pub(super) fn expect_head(&mut self, due: Tick) {
+        self.ticket = None;
+        self.head_due = Some(due);
+        self.head_received.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the deadline of the head. `length` is that of the whole request on the wire, if it says.
+    pub(super) fn head_received(&self, length: Option<u64>) {
+        self.head_received.store(true, Ordering::Relaxed);
+        self.request_bytes.store(length.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    /// After a request: whether the session holds nothing of the next one, so that only new bytes can begin it.
+    ///
+    /// A client may have sent its next request already (RFC 9112, section 9.3.2); what pingora read of it
+    /// travels to the next session and would not make the socket readable.
+    pub(super) fn next_request_is_unread(&mut self) -> bool {
+        let length = std::mem::replace(self.request_bytes.get_mut(), UNKNOWN);
+        self.delivered = match self.delivered {
+            Some(delivered) if length != UNKNOWN => delivered.checked_sub(length),
+            Some(_) | None => None,
+        };
+        self.delivered == Some(0)
+    }
+
+    /// Waits, holding next to nothing, until there is something to read. False: the client left, or `due` came.
+    pub(super) async fn park(&mut self, due: Tick, awaited: Awaited) -> bool {
+        self.ticket = None;
+        let readable = poll_fn(|context| {
+            if let Poll::Ready(readable) = self.poll_readable(context) {
+                return Poll::Ready(readable);
+            }
+            match &self.ticket {
+                Some(ticket) if ticket.expired() => return Poll::Ready(false),
+                Some(_) => {}
+                None => self.ticket = Some(Ticket::new(context.waker(), due, awaited)),
+            }
+            Poll::Pending
+        })
+        .await;
+        self.ticket = None;
+        readable
+    }
+
+    /// Reads more ahead. False: the client left, or the head's deadline came.
+    pub(super) async fn read_ahead(&mut self) -> bool {
+        poll_fn(|context| self.poll_read_ahead(context)).await
+    }
+
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if !self.ahead().is_empty() {
+            return Poll::Ready(true);
+        }
+        match &self.socket {
+            // The request's own read follows: no system call here. TLS may hold plaintext, so it must be read.
+            Socket::Plain(plain) if !self.fresh => plain.poll_read_ready(context).map(|ready| ready.is_ok()),
+            Socket::Plain(_) | Socket::Tls(_) => self.poll_read_ahead(context),
+        }
+    }
+
+    fn poll_read_ahead(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            let outcome = match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => return self.poll_head_deadline(context).map(|_: io::Error| false),
+            };
+            self.fresh = false;
+            if outcome.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(false);
+            }
+            self.ahead.drain(..self.replayed);
+            self.replayed = 0;
+            self.ahead.extend_from_slice(buffer.filled());
+            Poll::Ready(true)
+        })
+    }
+
+    /// Ready with the error to give when a head is being read and its time is over.
+    fn poll_head_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(due) = self.head_due else { return Poll::Pending };
+        if self.head_received.load(Ordering::Relaxed) {
+            self.head_due = None;
+            self.ticket = None;
+            return Poll::Pending;
+        }
+        if due.passed() {
+            self.head_due = None;
+            self.client.listener.counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
+            if !self.http2 {
+                // One try: a client that does not read either is not waited for.
+                drop(Pin::new(&mut self.socket).poll_write(context, REQUEST_TIMEOUT));
+                drop(Pin::new(&mut self.socket).poll_flush(context));
+            }
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        }
+        if self.ticket.is_none() {
+            self.ticket = Some(Ticket::new(context.waker(), due, Awaited::Progress));
+        }
+        Poll::Pending
+    }
+
+    /// Writes out all that was gathered.
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.gathered.get(self.written..)
+            && !rest.is_empty()
+        {
+            let wrote = ready!(Pin::new(&mut self.socket).poll_write(context, rest))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += wrote;
+        }
+        self.give_back();
+        Poll::Ready(Ok(()))
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.gathered.capacity() == 0 {
+            self.gathered = SPARE
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(GATHER));
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    fn give_back(&mut self) {
+        self.written = 0;
+        let mut buffer = std::mem::take(&mut self.gathered);
+        if buffer.capacity() > 0 {
+            buffer.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BUFFERS {
+                    spare.push(buffer);
+                }
+            });
+        }
+    }
+}
+
+impl AsyncRead for EdgeStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(ahead) = this.ahead.get(this.replayed..)
+            && !ahead.is_empty()
+        {
+            let (now, _) = ahead.split_at(ahead.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            this.replayed += now.len();
+            this.delivered = this.delivered.map(|delivered| delivered + now.len() as u64);
+            if this.replayed == this.ahead.len() {
+                this.ahead = Vec::new();
+                this.replayed = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.socket).poll_read(context, buffer) {
+            Poll::Ready(outcome) => {
+                let read = buffer.filled().len().saturating_sub(before) as u64;
+                this.delivered = this.delivered.map(|delivered| delivered + read);
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => this.poll_head_deadline(context).map(Err),
+        }
+    }
+}
+
+impl AsyncWrite for EdgeStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        loop {
+            if this.gathered.len() + bytes.len() <= GATHER {
+                this.gather(bytes);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            let held = this.gathered.get(this.written..).unwrap_or_default();
+            if held.is_empty() {
+                this.give_back();
+                return Pin::new(&mut this.socket).poll_write(context, bytes);
+            }
+            match &mut this.socket {
+                Socket::Tls(_) => ready!(this.poll_drain(context))?,
+                Socket::Plain(plain) => {
+                    let slices = [IoSlice::new(held), IoSlice::new(bytes)];
+                    let wrote = ready!(Pin::new(plain).poll_write_vectored(context, &slices))?;
+                    if wrote == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    match wrote.checked_sub(held.len()) {
+                        None => this.written += wrote,
+                        Some(0) => this.give_back(),
+                        Some(of_bytes) => {
+                            this.give_back();
+                            return Poll::Ready(Ok(of_bytes));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(context))?;
+        Pin::new(&mut this.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(context))?;
+        Pin::new(&mut this.socket).poll_shutdown(context)
+    }
+}
+
+#[async_trait]
+impl Shutdown for EdgeStream {
+    async fn shutdown(&mut self) {
+        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(self).await {
+            log::debug!("closing a client connection failed: {error}");
+        }
+    }
+}
+
+impl UniqueID for EdgeStream {
+    fn id(&self) -> UniqueIDType {
+        self.socket.plain().descriptor()
+    }
+}
+
+impl Ssl for EdgeStream {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.tls.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        Some(if self.http2 { ALPN::H2 } else { ALPN::H1 })
+    }
+}
+
+impl GetProxyDigest for EdgeStream {
+    /// Where HTTP/2 streams find their [`Client`]; HTTP/1.1 sessions show this stream itself.
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        if !self.http2 {
+            return None;
+        }
+        let unused = ResponseHeader::build(http::StatusCode::OK, Some(0)).ok()?;
+        Some(Arc::new(ProxyDigest::new(Box::new(unused), Some(Box::new(self.client.clone())))))
+    }
+}
+
+impl GetTimingDigest for EdgeStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetSocketDigest for EdgeStream {
+    /// None: all that it could say is in [`Client`], without an allocation for each request.
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
+
+impl Peek for EdgeStream {}
+
+impl fmt::Debug for EdgeStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("EdgeStream").field("client", &self.client.address).finish_non_exhaustive()
+    }
+}
+
+impl Socket {
+    fn plain(&self) -> &Plain {
+        match self {
+            Socket::Plain(plain) => plain,
+            Socket::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl Plain {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Plain::Tcp(stream) => stream.poll_read_ready(context),
+            Plain::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    fn descriptor(&self) -> UniqueIDType {
+        match self {
+            Plain::Tcp(stream) => stream.as_raw_fd(),
+            Plain::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+/// Passes one call on to whichever kind of connection it is.
+macro_rules! each {
+    ($kind:ident { $($variant:ident),+ }, $this:expr, $stream:ident => $call:expr) => {
+        match $this.get_mut() { $($kind::$variant($stream) => { let $stream = Pin::new($stream); $call })+ }
+    };
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(Plain { Tcp, Unix }, self, stream => stream.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each!(Plain { Tcp, Unix }, self, stream => stream.poll_write(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(Plain { Tcp, Unix }, self, stream => stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(Plain { Tcp, Unix }, self, stream => stream.poll_shutdown(context))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(Plain { Tcp, Unix }, self, stream => stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(Socket { Plain, Tls }, self, stream => stream.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each!(Socket { Plain, Tls }, self, stream => stream.poll_write(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(Socket { Plain, Tls }, self, stream => stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(Socket { Plain, Tls }, self, stream => stream.poll_shutdown(context))
+    }
+}

@@ -1,0 +1,92 @@
+//! What the client is told when a request was not served: status, reason and request id; never an address of
+//! the inside.
+
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
+use http::{HeaderValue, StatusCode};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::context::Context;
+use crate::failure::Reason;
+use crate::forward::fields::X_REQUEST_ID;
+
+/// When a client may ask again after it was turned away for want of a backend, in seconds.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// Answers with the status of the reason and a short body, in JSON if the client asks for it.
+///
+/// # Errors
+/// pingora's, when the client cannot be written to.
+pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -> Result<()> {
+    let Some(status) = reason.status() else { return Ok(()) };
+    if closes(reason) {
+        session.set_keepalive(None);
+    }
+    let json = session.req_header().headers.get(ACCEPT).is_some_and(wants_json);
+    let id = context.id.as_str();
+    let token = reason.token();
+    let (kind, body) = if json {
+        let sentence = reason.sentence();
+        let status = status.as_u16();
+        ("application/json", format!("{{\"status\":{status},\"reason\":\"{token}\",\"message\":\"{sentence}\",\"request_id\":\"{id}\"}}\n"))
+    } else {
+        let title = status.canonical_reason().unwrap_or("Error");
+        let sentence = reason.sentence();
+        ("text/plain; charset=utf-8", format!("{} {title}: {sentence}\nreason: {token}\nrequest id: {id}\n", status.as_u16()))
+    };
+    let mut response = ResponseHeader::build(status, Some(6))?;
+    response.insert_header(CONTENT_TYPE, kind)?;
+    response.insert_header(CONTENT_LENGTH, body.len())?;
+    response.insert_header(CACHE_CONTROL, "no-store")?;
+    response.insert_header(X_REQUEST_ID, context.id.value())?;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+    }
+    if session.req_header().method == http::Method::HEAD {
+        return session.write_response_header(Box::new(response), true).await;
+    }
+    session.write_response_header(Box::new(response), false).await?;
+    session.write_response_body(Some(body.into()), true).await
+}
+
+/// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
+pub async fn failure_if_possible(session: &mut Session, context: &Context, reason: Reason) -> u16 {
+    let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+    if begun {
+        return 0;
+    }
+    // What is left of a body is not read: the connection ends with the answer.
+    session.set_keepalive(None);
+    match failure(session, context, reason).await {
+        Ok(()) => reason.status().map_or(0, |status| status.as_u16()),
+        Err(error) => {
+            log::debug!(error:%; "client could not be told of a failure");
+            0
+        }
+    }
+}
+
+/// A client of HTTP/1.0 knows no chunks: the end of the connection is the end of the body (RFC 9112, 6.3).
+pub fn fit_http10(session: &mut Session, response: &mut ResponseHeader) {
+    if response.headers.contains_key(TRANSFER_ENCODING) || !response.headers.contains_key(CONTENT_LENGTH) {
+        response.remove_header(&TRANSFER_ENCODING);
+        session.set_keepalive(None);
+    }
+}
+
+/// Whether it is in doubt where the request ends, so that nothing more can be read after it.
+fn closes(reason: Reason) -> bool {
+    matches!(reason, Reason::BadRequest | Reason::UnknownCoding | Reason::HeaderTooLarge | Reason::RequestTimeout)
+}
+
+/// A client that names JSON and does not prefer text.
+fn wants_json(accept: &HeaderValue) -> bool {
+    let accept = accept.as_bytes().to_ascii_lowercase();
+    let position = |kind: &[u8]| accept.windows(kind.len()).position(|window| window == kind);
+    match (position(b"json"), position(b"text/")) {
+        (Some(json), Some(text)) => json < text,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}

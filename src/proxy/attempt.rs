@@ -1,0 +1,171 @@
+//! The attempts of a request: each picks a backend, connects, waits for the answer, and may be made again.
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::context::Context;
+use crate::failure::Reason;
+use crate::forward::deadline::{Deadline, Limits, Phase};
+use crate::forward::{peer, retry};
+use crate::upstream::backend::InFlight;
+use crate::upstream::health::Verdict;
+
+/// One attempt.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The backend, counted as in flight.
+    pub in_flight: InFlight,
+    /// How long the connection took; none while there is none, or when it was there already.
+    pub connect: Option<Duration>,
+    /// From the request's arrival to the head of the answer.
+    pub first_byte: Option<Duration>,
+    began: Instant,
+    upgrade: bool,
+    deadline: Option<Deadline>,
+}
+
+impl Context {
+    /// Picks a backend for another attempt.
+    pub(super) fn begin_attempt(&mut self, upgrade: bool) -> Result<Box<HttpPeer>> {
+        // Ends the former attempt first: it is in flight no more.
+        self.attempt = None;
+        let picked = self.route.as_ref().and_then(|route| route.upstream.pick(&self.tried));
+        let Some(in_flight) = picked else {
+            self.fail(Reason::NoBackend);
+            return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
+        };
+        self.attempts += 1;
+        self.tried.add(in_flight.index);
+        let template = &in_flight.backend.peer;
+        let peer = if upgrade { peer::for_upgrade(template) } else { template.clone() };
+        self.attempt = Some(Attempt { in_flight, connect: None, first_byte: None, began: Instant::now(), upgrade, deadline: None });
+        Ok(Box::new(peer))
+    }
+
+    /// There is a connection.
+    pub(super) fn connected(&mut self, reused: bool, descriptor: RawFd) {
+        let (Some(attempt), Some(route)) = (&mut self.attempt, &self.route) else { return };
+        if !reused {
+            attempt.connect = Some(attempt.began.elapsed());
+        }
+        let state = &attempt.in_flight.backend.state;
+        if state.suspected()
+            && let Some(thresholds) = route.upstream.thresholds()
+        {
+            state.observe(Verdict::Passed, thresholds, "");
+        }
+        let limits = Limits::new(&route.upstream.config.timeouts, self.began);
+        if limits.need_watching(attempt.upgrade) && descriptor >= 0 {
+            attempt.deadline = Some(Deadline::watch(limits, descriptor));
+        }
+    }
+
+    /// The backend has answered with this status.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        let Some(attempt) = &mut self.attempt else { return };
+        if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
+            attempt.first_byte.get_or_insert(self.began.elapsed());
+            let phase = if status == StatusCode::SWITCHING_PROTOCOLS { Phase::Tunnel } else { Phase::Body };
+            self.waits_for(phase);
+        }
+    }
+
+    /// What the attempt waits for from now on.
+    pub(super) fn waits_for(&self, phase: Phase) {
+        if let Some(deadline) = self.attempt.as_ref().and_then(|attempt| attempt.deadline.as_ref()) {
+            deadline.enter(phase);
+        }
+    }
+
+    /// No connection. The request may go to another backend; the backend has one more verdict against it.
+    pub(super) fn connect_failed(&mut self, session: &Session, error: Box<Error>) -> Box<Error> {
+        let reason = match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Reason::ConnectTimeout,
+            ErrorType::InternalError => Reason::Internal,
+            _ => Reason::ConnectFailed,
+        };
+        if let (Some(attempt), Some(route)) = (&self.attempt, &self.route)
+            && let Some(thresholds) = route.upstream.thresholds()
+            && reason != Reason::Internal
+        {
+            attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
+        }
+        self.failed_at(session, error, reason, retry::Progress::NotConnected)
+    }
+
+    /// The attempt failed after there was a connection.
+    pub(super) fn attempt_failed(&mut self, session: &Session, error: Box<Error>, reused: bool) -> Box<Error> {
+        let attempt = self.attempt.as_ref();
+        let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
+        let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
+        let reason = expired.unwrap_or_else(|| reason(&error, answered));
+        let progress = if answered || session.response_written().is_some() {
+            retry::Progress::Answered
+        } else if !reused && matches!(error.etype(), ErrorType::H2Error) && error.retry() {
+            retry::Progress::Refused
+        } else {
+            retry::Progress::Sent
+        };
+        self.failed_at(session, error, reason, progress)
+    }
+
+    fn failed_at(
+        &mut self,
+        session: &Session,
+        mut error: Box<Error>,
+        reason: Reason,
+        progress: retry::Progress,
+    ) -> Box<Error> {
+        if let Some(attempt) = &self.attempt {
+            attempt.in_flight.backend.state.count_failure(reason);
+        }
+        let failed = retry::Failed {
+            reason,
+            progress,
+            idempotent: session.req_header().method.is_idempotent(),
+            body_kept: !session.as_ref().retry_buffer_truncated(),
+        };
+        let again = self.route.as_ref().is_some_and(|route| {
+            route.upstream.config.retry.as_ref().is_some_and(|retry| {
+                self.attempts <= retry.attempts
+                    && retry::may_be_repeated(failed, retry.on)
+                    && route.upstream.take_retry(Instant::now())
+            })
+        });
+        error.set_retry(again);
+        if again {
+            self.forgive();
+        } else {
+            self.fail(reason);
+        }
+        error
+    }
+
+    /// The request is over with this error; whatever could be said of it before stays.
+    pub(super) fn end_with(&mut self, error: &Error) {
+        let answered = self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_some());
+        self.fail(reason(error, answered));
+    }
+}
+
+/// What an error of pingora's means for the request.
+pub(super) fn reason(error: &Error, answered: bool) -> Reason {
+    use ErrorType::{ConnectionClosed, HTTPStatus, InternalError, ReadError, ReadTimedout, WriteError, WriteTimedout};
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) if answered => Reason::IdleTimeout,
+        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Reason::FirstByteTimeout,
+        (ErrorSource::Upstream, ConnectionClosed | ReadError | WriteError) => Reason::Reset,
+        (ErrorSource::Upstream, _) => Reason::BadResponse,
+        (ErrorSource::Downstream, ReadTimedout) => Reason::RequestTimeout,
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => Reason::ClientGone,
+        (ErrorSource::Downstream, ErrorType::H2Error) => Reason::ClientGone,
+        (ErrorSource::Downstream, _) => Reason::BadRequest,
+        (ErrorSource::Internal | ErrorSource::Unset, HTTPStatus(503)) => Reason::NoBackend,
+        (ErrorSource::Internal | ErrorSource::Unset, HTTPStatus(_) | InternalError | _) => Reason::Internal,
+    }
+}

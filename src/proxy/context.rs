@@ -1,0 +1,124 @@
+//! What is kept of one request while it is served.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use http::HeaderValue;
+use pingora::Result;
+use pingora::proxy::Session;
+
+use super::attempt::Attempt;
+use crate::failure::Reason;
+use crate::forward::fields::Origin;
+use crate::forward::request_id::RequestId;
+use crate::listen::{self, Client, Listener};
+use crate::snapshot::{ListenerRules, Route, Snapshot};
+use crate::upstream::Tried;
+
+/// How long the rest of a body that nobody wants may take to arrive before the connection is closed instead
+/// of kept.
+const DRAIN_BODY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Context {
+    /// The rules that this request is served by, to its end.
+    pub snapshot: Arc<Snapshot>,
+    /// Its identifier.
+    pub id: RequestId,
+    /// When its head had arrived.
+    pub began: Instant,
+    /// The same by the calendar.
+    pub time: SystemTime,
+    /// Its route, once found.
+    pub route: Option<Arc<Route>>,
+    /// Attempts begun.
+    pub attempts: u32,
+    pub(super) tried: Tried,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) client: Option<Client>,
+    pub(super) host: Option<HeaderValue>,
+    failure: Option<Reason>,
+    counted: Option<InFlight>,
+}
+
+impl Context {
+    /// A request that is served by these rules.
+    pub fn new(snapshot: Arc<Snapshot>) -> Context {
+        Context {
+            snapshot,
+            id: RequestId::new(),
+            began: Instant::now(),
+            time: SystemTime::now(),
+            route: None,
+            attempts: 0,
+            tried: Tried::default(),
+            attempt: None,
+            client: None,
+            host: None,
+            failure: None,
+            counted: None,
+        }
+    }
+
+    /// The head is here: who asks, and the limits of what follows.
+    pub(super) fn arrive(&mut self, session: &mut Session) -> Result<()> {
+        self.client = listen::client_of(session).cloned();
+        self.host = crate::admit::host_of(session.req_header());
+        let Some(rules) = self.rules() else { return Ok(()) };
+        session.set_read_timeout(Some(rules.request_body_idle));
+        session.set_write_timeout(Some(rules.response_write_idle));
+        session.set_total_drain_timeout(Some(DRAIN_BODY));
+        session.set_pipelining_enabled(true);
+        self.counted = Some(InFlight::begin(rules.listener.clone()));
+        Ok(())
+    }
+
+    /// The rules of the listener that the request came through.
+    pub(super) fn rules(&self) -> Option<&ListenerRules> {
+        self.snapshot.listeners.get(self.client.as_ref()?.listener.id)?.as_ref()
+    }
+
+    /// Who asks, for the fields that tell the backend.
+    pub(super) fn origin(&self, _session: &Session) -> Origin<'_> {
+        Origin {
+            client: self.client.as_ref().and_then(|client| client.address),
+            tls: self.client.as_ref().is_some_and(|client| client.tls),
+            host: self.host.as_ref(),
+            id: self.id,
+        }
+    }
+
+    /// Remembers why the request was not served; the first reason stays.
+    pub(super) fn fail(&mut self, reason: Reason) {
+        self.failure.get_or_insert(reason);
+    }
+
+    /// Forgets the reason of an attempt that is made again.
+    pub(super) fn forgive(&mut self) {
+        self.failure = None;
+    }
+
+    /// Why the request was not served.
+    pub(super) fn failed(&self) -> Option<Reason> {
+        self.failure
+    }
+}
+
+/// Counts one request in flight at its listener.
+#[derive(Debug)]
+struct InFlight(Arc<Listener>);
+
+impl InFlight {
+    fn begin(listener: Arc<Listener>) -> InFlight {
+        listener.counters.requests.fetch_add(1, Ordering::Relaxed);
+        InFlight(listener)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.counters.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,238 @@
+//! A whole request on one page: pingora's phases, each one call into one stage.
+//!
+//! ```text
+//!  head read ── early_request_filter   limits and time-outs of the listener     listen
+//!            ── request_filter         understood? which route?                 admit, route
+//!        ┌──▶── upstream_peer          which backend?                           upstream
+//!        │   ── fail_to_connect        no connection: another one?              forward::retry
+//!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
+//!        │   ── upstream_request_filter  head made ours                         forward::fields
+//!        │   ── request_body_filter    (each piece)
+//!        │   ── upstream_response_filter  the backend has answered
+//!        │   ── response_filter        head made ours                           forward::fields
+//!        │   ── upstream_response_body_filter  (each piece)
+//!        └──◀── error_while_proxy      failed: another one?                     forward::retry
+//!            ── fail_to_proxy          an answer from the table of failures     failure
+//!            ── logging                access log, metrics                      observe
+//! ```
+
+mod answer;
+mod attempt;
+mod context;
+mod record;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use crate::failure::Reason;
+use crate::forward::deadline::Phase;
+use crate::forward::fields;
+use crate::lifecycle::Lifecycle;
+use crate::listen;
+use crate::observe::Counters;
+use crate::snapshot::Current;
+
+pub use context::Context;
+
+/// The balancer as pingora calls it; one for each core, all with the same parts.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// The rules.
+    pub current: Arc<Current>,
+    /// What the process is doing.
+    pub lifecycle: Arc<Lifecycle>,
+    /// What is counted for the whole process.
+    pub counters: Arc<Counters>,
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(self.current.load())
+    }
+
+    /// None: pingora's compression module costs allocations even when it is off.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        listen::head_received(session);
+        context.arrive(session)
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        match context.admit(session) {
+            Ok(()) => Ok(false),
+            Err(reason) => {
+                context.fail(reason);
+                answer::failure(session, context, reason).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.begin_attempt(session.is_upgrade_req())
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        context.connect_failed(session, error)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        descriptor: RawFd,
+        _digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.connected(reused, descriptor);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        fields::to_backend(request, context.origin(session))
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        // An empty last piece would end a chunked body twice and break the connection's next request
+        // (pingora issue 935).
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        if session.was_upgraded() {
+            context.waits_for(Phase::Tunnel);
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.answered(response.status);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _context: &mut Context,
+    ) -> Result<()> {
+        fields::to_client(response);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
+            session.set_read_timeout(None);
+        } else if self.lifecycle.draining() {
+            session.set_keepalive(None);
+        }
+        if session.req_header().version == http::Version::HTTP_10 {
+            answer::fit_http10(session, response);
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        context.waits_for(match (end_of_stream, session.was_upgraded()) {
+            (true, _) => Phase::Over,
+            (false, true) => Phase::Tunnel,
+            (false, false) => Phase::Body,
+        });
+        Ok(None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        context.attempt_failed(session, error, client_reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        let reason = context.failed().unwrap_or_else(|| attempt::reason(error, false));
+        context.fail(reason);
+        let error_code = answer::failure_if_possible(session, context, reason).await;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        if let Some(error) = error {
+            context.end_with(error);
+            log::debug!(id = context.id.as_str(), error:%; "request failed");
+        }
+        record::write(session, context, &self.counters);
+    }
+
+    /// The access log and the metrics say it; a stranger could repeat a log line at will.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &Context,
+        _error: &Error,
+        _situation: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Context {
+    /// Whether a request is understood, and its route.
+    fn admit(&mut self, session: &Session) -> Result<(), Reason> {
+        let rules = self.rules().ok_or(Reason::Internal)?;
+        let limits = crate::admit::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
+        let listener = rules.listener.id;
+        crate::admit::check(session.req_header(), limits)?;
+        let route = self.snapshot.routes.find(listener).ok_or(Reason::NoRoute)?.clone();
+        route.upstream.count_request();
+        self.route = Some(route);
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! The end of a request: its line in the access log, and what it adds to the metrics.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use http::Version;
+use http::header::{REFERER, USER_AGENT};
+use pingora::proxy::Session;
+
+use super::context::Context;
+use crate::observe::{Counters, Protocol, Record};
+
+/// Counts the request and writes its line.
+pub fn write(session: &Session, context: &Context, counters: &Counters) {
+    let duration = context.began.elapsed();
+    let status = session.response_written().map(|response| response.status.as_u16());
+    let (received, sent) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+    let reason = context.failed();
+    if let Some(route) = &context.route {
+        route.counters.codes.count(status);
+        route.counters.duration.observe(duration);
+    } else {
+        counters.unrouted.count(status);
+    }
+    if let Some(reason) = reason {
+        counters.fail(reason);
+    }
+    if let Some(client) = &context.client {
+        client.listener.counters.bytes_received.fetch_add(received, Ordering::Relaxed);
+        client.listener.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
+    }
+    let Some(log) = &context.snapshot.access_log else { return };
+    let request = session.req_header();
+    let mut address = AddressText { bytes: [0; LONGEST_ADDRESS], length: 0 };
+    if let Some(ip) = context.client.as_ref().and_then(|client| client.address) {
+        // A longer text than any address has is the only way to fail.
+        drop(write!(address, "{ip}"));
+    }
+    let attempt = context.attempt.as_ref();
+    log.write(&Record {
+        time: context.time,
+        request_id: context.id.as_str(),
+        client: address.as_str(),
+        listener: context.client.as_ref().map_or("", |client| &client.listener.name),
+        route: context.route.as_ref().map(|route| route.name.as_str()),
+        method: request.method.as_str(),
+        scheme: if context.client.as_ref().is_some_and(|client| client.tls) { "https" } else { "http" },
+        host: context.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(""),
+        path: request.uri.path_and_query().map_or("", |target| target.as_str()),
+        status,
+        reason: reason.map(|reason| reason.token()),
+        bytes_received: received,
+        bytes_sent: sent,
+        duration,
+        connect: attempt.and_then(|attempt| attempt.connect),
+        first_byte: attempt.and_then(|attempt| attempt.first_byte),
+        attempts: context.attempts,
+        upstream: context.route.as_ref().map(|route| route.upstream.name.as_str()),
+        backend: attempt.map(|attempt| attempt.in_flight.backend.name.as_str()),
+        protocol: match request.version {
+            Version::HTTP_2 => Protocol::Http2,
+            Version::HTTP_10 | Version::HTTP_09 => Protocol::Http10,
+            _ => Protocol::Http11,
+        },
+        user_agent: request.headers.get(USER_AGENT).map(|value| value.as_bytes()),
+        referer: request.headers.get(REFERER).map(|value| value.as_bytes()),
+    });
+}
+
+/// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
+const LONGEST_ADDRESS: usize = 45;
+
+/// The text of an IP address, without an allocation.
+struct AddressText {
+    bytes: [u8; LONGEST_ADDRESS],
+    length: usize,
+}
+
+impl AddressText {
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+}
+
+impl std::fmt::Write for AddressText {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}

@@ -1,0 +1,360 @@
+//! The composition root: everything is put together here, in the order in which it must happen.
+//!
+//! 1. [`Prepared::new`]: sockets are bound (or taken over), certificates read, names resolved, the log opened.
+//!    Whatever can fail on this machine fails here, before anything is promised and before a daemon forks.
+//! 2. [`Prepared::run`]: pingora's `Server` runs one service of ours, which starts checks, cores and admin,
+//!    says that it is ready, and then listens for what `control` is told.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::prelude::Opt;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::admin::{self, Admin};
+use crate::config::Config;
+use crate::control::handover::{self, Predecessor};
+use crate::control::notify::notify;
+use crate::control::pid_file::PidFile;
+use crate::control::reload::{Reloader, open_log};
+use crate::control::shutdown::Ending;
+use crate::lifecycle::{Lifecycle, Stage};
+use crate::listen::{Acceptor, Edge};
+use crate::observe::Counters;
+use crate::proxy::Proxy;
+use crate::snapshot::{Compiled, Current, compile};
+use crate::upstream::health_check::HealthChecks;
+
+/// More attempts than any request may make: how many it makes is the upstream's `retry`, not pingora's matter.
+const PINGORA_MAX_RETRIES: usize = 1000;
+
+/// Where the listening sockets come from.
+#[derive(Debug, Default)]
+pub enum Sockets {
+    /// They are bound.
+    #[default]
+    Bind,
+    /// They are taken over from the running process, and those that it has not are bound.
+    TakeOver,
+    /// They were bound before, under the addresses of the configuration.
+    Given(handover::Sockets),
+}
+
+/// Why the process cannot start though its configuration is right: the machine said no.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// All that a start needs and that may fail, done.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    file: Option<PathBuf>,
+    compiled: Compiled,
+    acceptors: Vec<Acceptor>,
+    admin: Option<(String, Acceptor)>,
+    predecessor: Option<Predecessor>,
+}
+
+impl Prepared {
+    /// Binds, reads and resolves. `file` is where the configuration came from, and is read again at a reload.
+    ///
+    /// # Errors
+    /// A sentence: an address is taken, a certificate cannot be read, nobody handed sockets over.
+    pub fn new(config: Config, file: Option<PathBuf>, sockets: Sockets) -> Result<Prepared, StartError> {
+        check_accounts(&config)?;
+        let log = open_log(&config).map_err(StartError)?;
+        let compiled = compile(&config, log, None).map_err(|error| StartError(error.to_string()))?;
+        let (mut given, predecessor) = match sockets {
+            Sockets::Bind => (Vec::new(), None),
+            Sockets::Given(given) => (given, None),
+            Sockets::TakeOver => {
+                let path = &config.server.upgrade_sock;
+                let (given, predecessor) = handover::receive(path.as_ref())
+                    .map_err(|error| StartError(format!("cannot take over through `{path}`: {error}")))?;
+                (given, Some(predecessor))
+            }
+        };
+        let mut acceptor = |address: &crate::config::Address, what: &str| {
+            let name = address.to_string();
+            if let Some(place) = given.iter().position(|(given, _)| *given == name) {
+                return Ok(given.swap_remove(place).1);
+            }
+            Acceptor::bind(address).map_err(|error| StartError(format!("cannot listen on {address} ({what}): {error}")))
+        };
+        let acceptors = compiled
+            .settings
+            .iter()
+            .map(|(listener, _)| acceptor(&listener.address, &format!("listener `{}`", listener.name)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let admin = match &config.admin {
+            None => None,
+            Some(admin) => Some((admin.address.to_string(), acceptor(&admin.address, "admin")?)),
+        };
+        Ok(Prepared { config, file, compiled, acceptors, admin, predecessor })
+    }
+
+    /// Runs until the process has drained, under pingora's `Server`. `until` makes the watch for the end.
+    ///
+    /// With `daemon` in the configuration the calling process ends in here and its child goes on.
+    ///
+    /// # Errors
+    /// If the handles of the sockets cannot be shared.
+    pub fn run<W>(self, until: impl FnOnce(Arc<Ending>, &Running) -> W) -> Result<(), StartError>
+    where
+        W: ShutdownSignalWatch + 'static,
+    {
+        let Prepared { config, file, compiled, acceptors, admin, predecessor } = self;
+        let running = Running::new(compiled.snapshot);
+        let share = |(name, acceptor): &(String, Acceptor)| Ok((name.clone(), acceptor.share()?));
+        let for_successor = admin.as_ref().map(share).transpose();
+        let ending = Arc::new(Ending {
+            lifecycle: running.lifecycle.clone(),
+            edge: running.edge.clone(),
+            admin: for_successor.map_err(fault)?,
+            admin_given: running.admin_given.clone(),
+            upgrade_sock: PathBuf::from(&config.server.upgrade_sock),
+            lame_duck: config.lame_duck,
+            grace: Duration::from_secs(config.server.grace_period_seconds.unwrap_or(0)),
+        });
+        let watch = until(ending, &running);
+        let daemon = config.server.daemon;
+        let mut conf = copy(&config.server)?;
+        // Our own drain is over when pingora hears of the end.
+        conf.grace_period_seconds = Some(0);
+        let mut server = Server::new_with_opt_and_conf(Opt { daemon, ..Opt::default() }, conf);
+        server.bootstrap();
+        let listeners = compiled.settings.into_iter().map(|(listener, _)| listener).zip(acceptors).collect();
+        let service = Service { parts: Some(Parts { config, file, listeners, admin, predecessor }), running: running.clone() };
+        server.add_service(service);
+        server.run(RunArgs { shutdown_signal: Box::new(watch) });
+        running.end();
+        Ok(())
+    }
+}
+
+/// What lives as long as the process.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// What the process is doing.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The rules in force.
+    pub current: Arc<Current>,
+    /// Counters of the whole process.
+    pub counters: Arc<Counters>,
+    /// The edge, once it runs.
+    pub edge: Arc<OnceLock<Arc<Edge>>>,
+    admin_given: Arc<Notify>,
+    pid_file: Arc<OnceLock<PidFile>>,
+}
+
+impl Running {
+    fn new(snapshot: crate::snapshot::Snapshot) -> Running {
+        Running {
+            lifecycle: Arc::default(),
+            current: Arc::new(Current::new(Arc::new(snapshot))),
+            counters: Arc::default(),
+            edge: Arc::default(),
+            admin_given: Arc::default(),
+            pid_file: Arc::default(),
+        }
+    }
+
+    fn end(&self) {
+        if let Some(edge) = self.edge.get() {
+            edge.stop();
+        }
+        if let Some(log) = &self.current.load().access_log {
+            log.close();
+        }
+    }
+}
+
+struct Parts {
+    config: Config,
+    file: Option<PathBuf>,
+    listeners: Vec<(Arc<crate::listen::Listener>, Acceptor)>,
+    admin: Option<(String, Acceptor)>,
+    predecessor: Option<Predecessor>,
+}
+
+/// The one service under pingora's `Server`.
+struct Service {
+    parts: Option<Parts>,
+    running: Running,
+}
+
+#[async_trait]
+impl ServiceWithDependents for Service {
+    async fn start_service(
+        &mut self,
+        _descriptors: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        _listeners_per_descriptor: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        let Some(parts) = self.parts.take() else { return };
+        match start(parts, &self.running, shutdown.clone()).await {
+            Ok(reloader) => {
+                ready.notify_ready();
+                tokio::select! {
+                    () = obey(reloader, &self.running) => {}
+                    _ = shutdown.changed() => {}
+                }
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                std::process::exit(crate::exit::START);
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        "evenkeel"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+/// Starts checks, cores and admin, and says that the process serves.
+async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Result<Reloader, StartError> {
+    let snapshot = running.current.load();
+    let mut checks = HealthChecks::default();
+    checks.follow(&snapshot.upstreams);
+    if let Some((_, acceptor)) = parts.admin {
+        let admin = Admin { running: running.clone(), started: std::time::SystemTime::now() };
+        admin::serve(acceptor, admin, running.admin_given.clone(), shutdown).map_err(fault)?;
+    }
+    HealthChecks::first_round(&snapshot.upstreams).await;
+    if let Some(log) = &snapshot.access_log {
+        log.start().map_err(fault)?;
+    }
+    let edge = Arc::new(start_edge(&parts.config, running)?);
+    for (listener, acceptor) in parts.listeners {
+        edge.add(&listener, acceptor).map_err(fault)?;
+    }
+    // Set once: this is the only start of this process.
+    drop(running.edge.set(edge.clone()));
+    running.lifecycle.advance(Stage::Serving);
+    own_pid_file(&parts.config, running, parts.predecessor.is_some());
+    if let Some(predecessor) = parts.predecessor
+        && let Err(error) = predecessor.release()
+    {
+        log::warn!(error:%; "predecessor was gone before it could be released");
+    }
+    notify("READY=1");
+    log::info!(version = env!("CARGO_PKG_VERSION"), cores = parts.config.server.threads; "serving");
+    Ok(Reloader {
+        file: parts.file,
+        config: parts.config,
+        current: running.current.clone(),
+        edge,
+        checks,
+        counters: running.counters.clone(),
+    })
+}
+
+fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
+    let proxy = Proxy {
+        current: running.current.clone(),
+        lifecycle: running.lifecycle.clone(),
+        counters: running.counters.clone(),
+    };
+    let mut conf = copy(&config.server)?;
+    // The pool's size is per thread, and each core has a proxy of its own.
+    conf.threads = 1;
+    let conf = Arc::new(conf);
+    Edge::start(config.server.threads, &move || http_proxy(&conf, proxy.clone())).map_err(fault)
+}
+
+fn fault(error: std::io::Error) -> StartError {
+    StartError(format!("cannot start: {error}"))
+}
+
+/// pingora's settings cannot be cloned, but they can be written and read.
+fn copy(conf: &ServerConf) -> Result<ServerConf, StartError> {
+    let written = serde_json::to_value(conf).and_then(serde_json::from_value);
+    let mut copy: ServerConf = written.map_err(|error| fault(error.into()))?;
+    copy.max_retries = PINGORA_MAX_RETRIES;
+    Ok(copy)
+}
+
+/// A daemon's pid file is written by pingora, a library has none to write.
+fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
+    if config.server.daemon || config.server.pid_file.is_empty() {
+        return;
+    }
+    let path = config.server.pid_file.as_ref();
+    match if took_over { PidFile::replace(path) } else { PidFile::write(path) } {
+        Ok(file) => drop(running.pid_file.set(file)),
+        Err(error) => log::info!(pid_file = config.server.pid_file, error:%; "running without a pid file"),
+    }
+}
+
+/// HUP reloads, USR1 opens the log again. A library leaves signals to its host.
+async fn obey(mut reloader: Reloader, running: &Running) {
+    if reloader.file.is_none() && reloader.config.server.pid_file.is_empty() {
+        return std::future::pending().await;
+    }
+    let streams = [SignalKind::hangup(), SignalKind::user_defined1()].map(signal);
+    let [Ok(mut hangup), Ok(mut user1)] = streams else {
+        log::error!("signals cannot be watched; no reload is possible");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if running.lifecycle.draining() {
+                    continue;
+                }
+                notify("RELOADING=1");
+                reloader.reload();
+                notify("READY=1");
+                reloader.reopen_log();
+            }
+            _ = user1.recv() => reloader.reopen_log(),
+        }
+    }
+}
+
+/// pingora looks accounts up after it has forked, where nobody reads its error.
+fn check_accounts(config: &Config) -> Result<(), StartError> {
+    if let Some(user) = &config.server.user
+        && !matches!(nix::unistd::User::from_name(user), Ok(Some(_)))
+    {
+        return Err(StartError(format!("there is no user `{user}` on this machine")));
+    }
+    if let Some(group) = &config.server.group
+        && !matches!(nix::unistd::Group::from_name(group), Ok(Some(_)))
+    {
+        return Err(StartError(format!("there is no group `{group}` on this machine")));
+    }
+    Ok(())
+}
+
+impl Running {
+    /// Requests being served now, on all listeners.
+    pub fn requests_in_flight(&self) -> usize {
+        let snapshot = self.current.load();
+        let listeners = snapshot.listeners.iter().flatten();
+        listeners.map(|rules| rules.listener.counters.requests.load(Ordering::Relaxed)).sum()
+    }
+}

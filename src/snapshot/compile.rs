@@ -1,0 +1,130 @@
+//! From the checked configuration to a snapshot: names become indexes, what is learnt is carried over.
+//!
+//! It may block (names are resolved, certificates are read) and it may fail; it never publishes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{ListenerRules, Route, RouteCounters, Snapshot};
+use crate::config::{self, Config, Limit};
+use crate::listen::{Http2, Listener, Settings, tls};
+use crate::observe::access_log::AccessLog;
+use crate::route::Table;
+use crate::upstream::{Upstream, resolve};
+
+/// Why a configuration that is right in itself cannot be used on this machine.
+#[derive(Debug)]
+pub struct CompileError(String);
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// A compiled configuration: the snapshot, and the settings that the edge takes for each listener.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What requests read.
+    pub snapshot: Snapshot,
+    /// Each listener with its new settings, to be applied when the snapshot is published.
+    pub settings: Vec<(Arc<Listener>, Settings)>,
+}
+
+/// Compiles `config`. What `former` has learnt of upstreams, backends, routes and listeners of the same
+/// names (backends: addresses) is kept.
+///
+/// # Errors
+/// A certificate that cannot be used, a name that cannot be resolved.
+pub fn compile(
+    config: &Config,
+    access_log: Option<Arc<AccessLog>>,
+    former: Option<&Snapshot>,
+) -> Result<Compiled, CompileError> {
+    let known: HashMap<&str, &Arc<Listener>> = former
+        .map(|former| former.listeners.iter().flatten().map(|rules| (rules.listener.name.as_str(), &rules.listener)).collect())
+        .unwrap_or_default();
+    let mut next_id = former.map_or(0, |former| former.listeners.len());
+    let mut settings = Vec::new();
+    let mut rules: Vec<Option<ListenerRules>> = vec![None; next_id];
+    let mut ids = Vec::new();
+    for written in &config.listeners {
+        let wanted = listener_settings(written)?;
+        let listener = match known.get(written.name.as_str()) {
+            Some(known) if known.address == written.address => (*known).clone(),
+            Some(_) | None => {
+                let listener = Listener::new(next_id, written.name.clone(), written.address.clone(), wanted.clone());
+                next_id += 1;
+                rules.push(None);
+                Arc::new(listener)
+            }
+        };
+        ids.push(listener.id);
+        if let Some(place) = rules.get_mut(listener.id) {
+            *place = Some(listener_rules(written, listener.clone()));
+        }
+        settings.push((listener, wanted));
+    }
+    let upstreams = config.upstreams.iter().map(|written| upstream(written, former)).collect::<Result<Vec<_>, _>>()?;
+    let mut routes = Vec::new();
+    for written in &config.routes {
+        let Some(upstream) = upstreams.get(written.upstream) else {
+            debug_assert!(false, "a checked configuration refers to upstreams that exist");
+            continue;
+        };
+        let served = written.listeners.iter().filter_map(|index| ids.get(*index).copied()).collect();
+        routes.push((served, Arc::new(route(written, upstream, former))));
+    }
+    let snapshot = Snapshot {
+        generation: former.map_or(1, |former| former.generation + 1),
+        routes: Table::new(rules.len(), routes),
+        listeners: rules,
+        upstreams,
+        access_log,
+    };
+    Ok(Compiled { snapshot, settings })
+}
+
+fn upstream(written: &config::Upstream, former: Option<&Snapshot>) -> Result<Arc<Upstream>, CompileError> {
+    let former = former.and_then(|former| former.upstreams.iter().find(|upstream| upstream.name == written.name));
+    let resolved = resolve::resolve(written).map_err(CompileError)?;
+    Ok(Arc::new(Upstream::new(written.clone(), &resolved, former.map(Arc::as_ref))))
+}
+
+fn route(written: &config::Route, upstream: &Arc<Upstream>, former: Option<&Snapshot>) -> Route {
+    let former = former.and_then(|former| former.routes.iter().find(|route| route.name == written.name));
+    Route {
+        name: written.name.clone(),
+        upstream: upstream.clone(),
+        counters: former.map_or_else(|| Arc::new(RouteCounters::default()), |former| former.counters.clone()),
+    }
+}
+
+fn listener_settings(written: &config::Listener) -> Result<Settings, CompileError> {
+    let http2 = if written.http2 { Http2::On } else { Http2::Off };
+    let tls = written.tls.as_ref().map(|tls| tls::server_config(tls, http2)).transpose();
+    Ok(Settings {
+        request_header: written.timeouts.request_header,
+        keep_alive: written.timeouts.keep_alive,
+        header_bytes: u32::try_from(written.limits.request_header.0).unwrap_or(u32::MAX),
+        connections: match written.limits.connections {
+            Limit::Unlimited => None,
+            Limit::At(most) => Some(most),
+        },
+        http2,
+        tls: tls.map_err(|error| CompileError(format!("listener `{}`: {error}", written.name)))?,
+    })
+}
+
+fn listener_rules(written: &config::Listener, listener: Arc<Listener>) -> ListenerRules {
+    ListenerRules {
+        listener,
+        request_body_idle: written.timeouts.request_body_idle,
+        response_write_idle: written.timeouts.response_write_idle,
+        header_bytes: written.limits.request_header.0,
+        header_fields: written.limits.request_headers as usize,
+    }
+}

@@ -1,0 +1,99 @@
+//! Asking backends on a timer whether they can be connected to, with pingora's TCP check.
+//!
+//! Every backend has a task of its own, so a slow one delays no other, and its interval is jittered, so that
+//! many balancers do not knock at the same moment. A failed attempt to connect that a request made counts as
+//! a failed check ([`State::observe`]): it is the same question.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_load_balancing::health_check::{HealthCheck as _, TcpHealthCheck};
+use pingora_load_balancing::{Backend as Candidate, Extensions};
+use tokio::task::AbortHandle;
+
+use super::Upstream;
+use super::backend::{Backend, State};
+use super::health::{Thresholds, Verdict};
+use crate::config::HealthCheck;
+
+/// An interval is lengthened or shortened by up to this share.
+const JITTER: f64 = 0.1;
+
+/// How long a start waits for the first verdicts at most, whatever the time-outs say.
+const FIRST_ROUND: Duration = Duration::from_secs(5);
+
+/// The checks that are running, one for each backend of each upstream.
+#[derive(Debug, Default)]
+pub struct HealthChecks {
+    running: HashMap<(String, String), Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    check: HealthCheck,
+    state: Arc<State>,
+    task: AbortHandle,
+}
+
+impl HealthChecks {
+    /// Makes the running checks those of these upstreams. What did not change goes on undisturbed.
+    ///
+    /// Must be called in a runtime; the checks run there.
+    pub fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
+        let mut former = std::mem::take(&mut self.running);
+        for upstream in upstreams {
+            let (Some(check), Some(thresholds)) = (&upstream.config.health_check, upstream.thresholds()) else { continue };
+            for backend in &upstream.backends {
+                let key = (upstream.name.clone(), backend.name.clone());
+                let unchanged = former
+                    .remove(&key)
+                    .filter(|running| running.check == *check && Arc::ptr_eq(&running.state, &backend.state));
+                let running = unchanged.unwrap_or_else(|| Running {
+                    check: check.clone(),
+                    state: backend.state.clone(),
+                    task: tokio::spawn(watch(backend.clone(), check.clone(), thresholds)).abort_handle(),
+                });
+                if let Some(replaced) = self.running.insert(key, running) {
+                    replaced.task.abort();
+                }
+            }
+        }
+        for running in former.into_values() {
+            running.task.abort();
+        }
+    }
+
+    /// Waits until every backend that is checked has its first verdict, at most for five seconds.
+    pub async fn first_round(upstreams: &[Arc<Upstream>]) {
+        let checked = upstreams.iter().filter(|upstream| upstream.config.health_check.is_some());
+        let all = async {
+            for backend in checked.flat_map(|upstream| &upstream.backends) {
+                backend.state.judged().await;
+            }
+        };
+        if tokio::time::timeout(FIRST_ROUND, all).await.is_err() {
+            log::warn!("first health checks took too long; serving with what is known");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn watch(backend: Arc<Backend>, check: HealthCheck, thresholds: Thresholds) {
+    let mut tcp = TcpHealthCheck::new();
+    tcp.peer_template.options.connection_timeout = Some(check.timeout);
+    let candidate = Candidate { addr: backend.peer._address.clone(), weight: 1, ext: Extensions::new() };
+    loop {
+        match tcp.check(&candidate).await {
+            Ok(()) => backend.state.observe(Verdict::Passed, thresholds, ""),
+            Err(error) => backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str()),
+        }
+        let jitter = 1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0);
+        tokio::time::sleep(check.interval.mul_f64(jitter)).await;
+    }
+}
