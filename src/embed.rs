@@ -113,7 +113,10 @@ impl LoadBalancer {
             // Whoever waited may have stopped waiting.
             drop(ended.send(outcome));
         };
-        std::thread::Builder::new().name("evenkeel".to_owned()).spawn(run).map_err(|error| RunError(error.to_string()))?;
+        std::thread::Builder::new()
+            .name("evenkeel".to_owned())
+            .spawn(run)
+            .map_err(|error| RunError(error.to_string()))?;
         match wait.await {
             Ok(outcome) => outcome.map_err(RunError),
             Err(_) => Err(RunError("it ended by a panic".to_owned())),

@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{Config, server_copy};
 use crate::control::handover::{self, Predecessor};
 use crate::control::notify::notify;
 use crate::control::pid_file::PidFile;
@@ -135,13 +135,14 @@ impl Prepared {
         });
         let watch = until(ending, &running);
         let daemon = config.server.daemon;
-        let mut conf = copy(&config.server)?;
+        let mut conf = for_pingora(&config.server);
         // Our own drain is over when pingora hears of the end.
         conf.grace_period_seconds = Some(0);
         let mut server = Server::new_with_opt_and_conf(Opt { daemon, ..Opt::default() }, conf);
         server.bootstrap();
         let listeners = compiled.settings.into_iter().map(|(listener, _)| listener).zip(acceptors).collect();
-        let service = Service { parts: Some(Parts { config, file, listeners, admin, predecessor }), running: running.clone() };
+        let service =
+            Service { parts: Some(Parts { config, file, listeners, admin, predecessor }), running: running.clone() };
         server.add_service(service);
         server.run(RunArgs { shutdown_signal: Box::new(watch) });
         running.end();
@@ -278,7 +279,7 @@ fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
         lifecycle: running.lifecycle.clone(),
         counters: running.counters.clone(),
     };
-    let mut conf = copy(&config.server)?;
+    let mut conf = for_pingora(&config.server);
     // The pool's size is per thread, and each core has a proxy of its own.
     conf.threads = 1;
     let conf = Arc::new(conf);
@@ -289,12 +290,11 @@ fn fault(error: std::io::Error) -> StartError {
     StartError(format!("cannot start: {error}"))
 }
 
-/// pingora's settings cannot be cloned, but they can be written and read.
-fn copy(conf: &ServerConf) -> Result<ServerConf, StartError> {
-    let written = serde_json::to_value(conf).and_then(serde_json::from_value);
-    let mut copy: ServerConf = written.map_err(|error| fault(error.into()))?;
-    copy.max_retries = PINGORA_MAX_RETRIES;
-    Ok(copy)
+/// Settings for pingora itself.
+fn for_pingora(conf: &ServerConf) -> ServerConf {
+    let mut conf = server_copy(conf);
+    conf.max_retries = PINGORA_MAX_RETRIES;
+    conf
 }
 
 /// A daemon's pid file is written by pingora, a library has none to write.

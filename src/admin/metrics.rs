@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use crate::failure::Reason;
 use crate::listen::{Listener, ListenerCounters};
-use crate::observe::metrics::Label::{Backend, Code, Listener as OfListener, Reason as Why, Route, State, Upstream, Version};
+use crate::observe::metrics::Label::{
+    Backend, Code, Listener as OfListener, Reason as Why, Route, State, Upstream, Version,
+};
 use crate::observe::metrics::{Exposition, Family, Value, process, table};
 use crate::server::Running;
 use crate::snapshot::Snapshot;

@@ -136,7 +136,9 @@ mod tests {
         for ours in ["127.0.0.1:9901", "127.0.0.1", "localhost:9901", "LOCALHOST", "[::1]:9901", "[::1]"] {
             assert!(is_ours(ours), "{ours}");
         }
-        for foreign in ["evil.example", "evil.example:9901", "localhost.evil.example", "", "127.0.0.1.evil.example:9901"] {
+        for foreign in
+            ["evil.example", "evil.example:9901", "localhost.evil.example", "", "127.0.0.1.evil.example:9901"]
+        {
             assert!(!is_ours(foreign), "{foreign}");
         }
     }

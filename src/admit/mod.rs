@@ -65,7 +65,8 @@ fn framing(request: &RequestHeader) -> Result<(), Reason> {
 }
 
 fn lengths_agree(headers: &HeaderMap) -> Result<(), Reason> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut lengths =
+        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let Some(first) = lengths.next().map(<[u8]>::trim_ascii) else { return Ok(()) };
     let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit) && first.len() <= 18;
     if !is_number || lengths.any(|length| length.trim_ascii() != first) {
@@ -94,7 +95,9 @@ fn may_be_in_a_host(byte: &u8) -> bool {
 /// RFC 9112, section 3.2: a path, an absolute URI, or `*` for OPTIONS.
 fn target(request: &RequestHeader) -> Result<(), Reason> {
     let target = request.raw_path();
-    let absolute = || target.iter().position(|byte| *byte == b':').is_some_and(|colon| target.get(colon..colon + 3) == Some(b"://"));
+    let absolute = || {
+        target.iter().position(|byte| *byte == b':').is_some_and(|colon| target.get(colon..colon + 3) == Some(b"://"))
+    };
     let right = target.starts_with(b"/")
         || (target == b"*" && request.method == http::Method::OPTIONS)
         || (request.version == Version::HTTP_2 && request.uri.path().starts_with('/'))
@@ -122,13 +125,29 @@ mod tests {
         let cases: &[(&str, RequestHeader, Result<(), Reason>)] = &[
             ("plain", request("GET", "/", &[host]), Ok(())),
             ("one length", request("POST", "/", &[host, ("content-length", "5")]), Ok(())),
-            ("the same length twice", request("POST", "/", &[host, ("content-length", "5"), ("content-length", "5")]), Ok(())),
+            (
+                "the same length twice",
+                request("POST", "/", &[host, ("content-length", "5"), ("content-length", "5")]),
+                Ok(()),
+            ),
             ("two lengths", request("POST", "/", &[host, ("content-length", "5, 6")]), Err(Reason::BadRequest)),
             ("a signed length", request("POST", "/", &[host, ("content-length", "+5")]), Err(Reason::BadRequest)),
-            ("a length beyond 2^63", request("POST", "/", &[host, ("content-length", "9223372036854775808")]), Err(Reason::BadRequest)),
+            (
+                "a length beyond 2^63",
+                request("POST", "/", &[host, ("content-length", "9223372036854775808")]),
+                Err(Reason::BadRequest),
+            ),
             ("chunked", request("POST", "/", &[host, ("transfer-encoding", "Chunked")]), Ok(())),
-            ("gzip, chunked", request("POST", "/", &[host, ("transfer-encoding", "gzip, chunked")]), Err(Reason::UnknownCoding)),
-            ("chunked and a length", request("POST", "/", &[host, ("transfer-encoding", "chunked"), ("content-length", "5")]), Err(Reason::BadRequest)),
+            (
+                "gzip, chunked",
+                request("POST", "/", &[host, ("transfer-encoding", "gzip, chunked")]),
+                Err(Reason::UnknownCoding),
+            ),
+            (
+                "chunked and a length",
+                request("POST", "/", &[host, ("transfer-encoding", "chunked"), ("content-length", "5")]),
+                Err(Reason::BadRequest),
+            ),
             ("no host", request("GET", "/", &[]), Err(Reason::BadRequest)),
             ("two hosts", request("GET", "/", &[host, host]), Err(Reason::BadRequest)),
             ("an empty host", request("GET", "/", &[("host", "")]), Err(Reason::BadRequest)),

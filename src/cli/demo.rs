@@ -34,7 +34,8 @@ fn start(listen: &str) -> Result<(), String> {
     let mut addresses = Vec::new();
     for (name, port) in BACKENDS {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        demo::start(Backend::new(name, address)).map_err(|error| format!("backend `{name}` cannot listen on {address}: {error}"))?;
+        demo::start(Backend::new(name, address))
+            .map_err(|error| format!("backend `{name}` cannot listen on {address}: {error}"))?;
         addresses.push(address.to_string());
     }
     let mut config = Config::quick(listen, &addresses)?;
@@ -61,8 +62,12 @@ fn print_what_to_try(listen: &str, admin: &str) {
     println!();
     println!("Try, in another terminal:");
     println!("  for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done      # each backend in turn");
-    println!("  curl -s 'http://127.0.0.1:9002/control?die=20'; curl -i http://{listen}/   # kill one for 20 s: nobody notices");
-    println!("  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing");
+    println!(
+        "  curl -s 'http://127.0.0.1:9002/control?die=20'; curl -i http://{listen}/   # kill one for 20 s: nobody notices"
+    );
+    println!(
+        "  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing"
+    );
     println!("  curl -s 'http://127.0.0.1:9003/control'                      # and well again");
     println!();
     println!("Ctrl-C ends it. One line per request follows:");

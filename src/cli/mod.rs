@@ -140,5 +140,5 @@ fn report(error: &LoadError) -> i32 {
 /// Colours for people, none for files.
 fn colour() -> Colour {
     use std::io::IsTerminal;
-    if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() { Colour::Always } else { Colour::Never }
+    if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() { Colour::On } else { Colour::Off }
 }

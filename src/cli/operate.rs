@@ -50,7 +50,8 @@ pub fn upgrade(options: &Options) -> i32 {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
         command.arg("-c").arg(options.path()).args(["-u", "-d"]);
-        let mut successor = command.spawn().map_err(|error| format!("the new process could not be started: {error}"))?;
+        let mut successor =
+            command.spawn().map_err(|error| format!("the new process could not be started: {error}"))?;
         let end = Instant::now() + SUCCESSOR_WAITS_WITHIN;
         while !waits_at.exists() {
             let ended = successor.try_wait().map_err(|error| error.to_string())?;

@@ -1,63 +1,272 @@
-//! stub
-use std::{fmt, net::SocketAddr, path::{Path, PathBuf}, time::Duration};
-pub use pingora::server::configuration::ServerConf;
-pub use crate::units::*;
+//! The configuration file: one strict YAML file, read whole, with every problem in it found in one run.
+//!
+//! Invariant: after [`load`] nothing is left to interpret. Defaults are filled in, names are indexes, paths are
+//! absolute, units are numbers. Deliberately absent: opening anything but the file itself (certificates, sockets,
+//! names of hosts), and including other files.
+
+mod access_log;
+mod address;
+mod admin;
+mod health_check;
+mod listeners;
+mod problem;
+mod retry;
+mod routes;
+mod section;
+mod server;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod upstreams;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pingora_core::server::configuration::ServerConf;
+
+#[cfg(test)]
+pub(crate) use access_log::template_pieces;
+pub use access_log::{AccessLog, LogPath};
+pub use address::{Address, BackendAddress};
+pub use admin::{Admin, DEFAULT_PORT};
+pub use health_check::HealthCheck;
+pub use listeners::{CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion};
+pub use problem::{Colour, Place, Problem, Problems};
+pub use retry::{Retry, RetryOn};
+pub use routes::Route;
+pub use server::{copy as server_copy, defaults as server_defaults};
+pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
+
+use crate::units::{self, Mistake};
+use problem::Report;
+use section::Section;
+
+/// Long enough for whoever watches `/readyz` every half a second; short enough for a restart by hand.
+pub const DEFAULT_LAME_DUCK: Duration = Duration::from_secs(1);
+
+/// More than a hundred thousand backends need; what is larger is not a configuration.
+const LARGEST_FILE: units::ByteSize = units::ByteSize(16 << 20);
+
+/// Everything that the operator decided, and our defaults for the rest.
+#[derive(Debug, PartialEq)]
+pub struct Config {
+    /// What goes to pingora.
+    pub server: ServerConf,
+    /// After TERM, how long new connections are still answered while `/readyz` says no.
+    pub lame_duck: Duration,
+    /// None: no admin address.
+    pub admin: Option<Admin>,
+    /// None: requests are not logged.
+    pub access_log: Option<AccessLog>,
+    /// In the order of the file; at least one.
+    pub listeners: Vec<Listener>,
+    /// In the order of the file; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// In the order of the file; at least one.
+    pub routes: Vec<Route>,
+}
+
+impl Config {
+    /// A configuration made in code: what is not given has the defaults of a file.
+    pub fn new(listeners: Vec<Listener>, upstreams: Vec<Upstream>, routes: Vec<Route>) -> Self {
+        Config {
+            server: server_defaults(),
+            lame_duck: DEFAULT_LAME_DUCK,
+            admin: Some(Admin::default()),
+            access_log: Some(AccessLog::default()),
+            listeners,
+            upstreams,
+            routes,
+        }
+    }
+
+    /// The way without a file: `--listen ADDR --backend ADDR …`. The error is one line, with help.
+    pub fn quick(listen: &str, backends: &[String]) -> Result<Config, String> {
+        let address: Address = listen.parse().map_err(|mistake: Mistake| mistake.to_string())?;
+        let mut checked: Vec<Backend> = Vec::new();
+        for backend in backends {
+            let address: BackendAddress = backend.parse().map_err(|mistake: Mistake| mistake.to_string())?;
+            if checked.iter().any(|earlier| earlier.address.is_same(&address)) {
+                return Err(format!("backend `{address}` is given twice; give each once"));
+            }
+            checked.push(Backend::new(address));
+        }
+        if checked.is_empty() {
+            return Err("no backend is given; write `--backend 127.0.0.1:9001`".to_owned());
+        }
+        let admin = Admin::default();
+        if admin.address.collides(&address) {
+            return Err(format!("`{address}` is the admin address `{}`; listen on another port", admin.address));
+        }
+        let route = Route { name: "route-1".to_owned(), listeners: vec![0], upstream: 0 };
+        Ok(Config::new(vec![Listener::new("web", address)], vec![Upstream::new("app", checked)], vec![route]))
+    }
+}
+
+impl Clone for Config {
+    fn clone(&self) -> Self {
+        Config {
+            server: server::copy(&self.server),
+            lame_duck: self.lame_duck,
+            admin: self.admin.clone(),
+            access_log: self.access_log.clone(),
+            listeners: self.listeners.clone(),
+            upstreams: self.upstreams.clone(),
+            routes: self.routes.clone(),
+        }
+    }
+}
+
+/// Why a file gives no configuration.
 #[derive(Debug)]
-pub struct Config { pub server: ServerConf, pub lame_duck: Duration, pub admin: Option<Admin>, pub access_log: Option<AccessLog>, pub listeners: Vec<Listener>, pub upstreams: Vec<Upstream>, pub routes: Vec<Route> }
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address { Tcp(SocketAddr), Unix(PathBuf) }
-impl fmt::Display for Address { fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { match self { Address::Tcp(a) => a.fmt(f), Address::Unix(p) => write!(f, "unix:{}", p.display()) } } }
-#[derive(Clone, Debug, PartialEq)]
-pub struct Admin { pub address: Address }
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccessLog { pub path: LogPath, pub format: crate::observe::access_log::Format }
-#[derive(Clone, Debug, PartialEq)]
-pub enum LogPath { Stdout, Stderr, File(PathBuf) }
-#[derive(Clone, Debug, PartialEq)]
-pub struct Listener { pub name: String, pub address: Address, pub tls: Option<ListenerTls>, pub http2: bool, pub timeouts: ListenerTimeouts, pub limits: ListenerLimits }
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerTls { pub certificates: Vec<CertificateFiles>, pub min_version: TlsVersion }
-#[derive(Clone, Debug, PartialEq)]
-pub struct CertificateFiles { pub certificate: PathBuf, pub key: PathBuf }
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TlsVersion { V1_2, V1_3 }
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerTimeouts { pub request_header: Duration, pub request_body_idle: Duration, pub response_write_idle: Duration, pub keep_alive: Duration }
-impl Default for ListenerTimeouts { fn default() -> Self { ListenerTimeouts { request_header: Duration::from_secs(10), request_body_idle: Duration::from_secs(30), response_write_idle: Duration::from_secs(30), keep_alive: Duration::from_secs(60) } } }
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerLimits { pub request_header: ByteSize, pub request_headers: u32, pub connections: Limit }
-impl Default for ListenerLimits { fn default() -> Self { ListenerLimits { request_header: ByteSize(65536), request_headers: 100, connections: Limit::Unlimited } } }
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream { pub name: String, pub backends: Vec<Backend>, pub balance: Balance, pub health_check: Option<HealthCheck>, pub retry: Option<Retry>, pub timeouts: UpstreamTimeouts }
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backend { pub address: BackendAddress, pub weight: u32 }
-#[derive(Clone, Debug, PartialEq)]
-pub enum BackendAddress { Tcp(SocketAddr), Name { host: String, port: u16 }, Unix(PathBuf) }
-impl fmt::Display for BackendAddress { fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { match self { BackendAddress::Tcp(a) => a.fmt(f), BackendAddress::Name { host, port } => write!(f, "{host}:{port}"), BackendAddress::Unix(p) => write!(f, "unix:{}", p.display()) } } }
-#[derive(Clone, Debug, PartialEq)]
-pub enum Balance { RoundRobin }
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck { pub interval: Duration, pub timeout: Duration, pub healthy_after: u32, pub unhealthy_after: u32 }
-impl Default for HealthCheck { fn default() -> Self { HealthCheck { interval: Duration::from_secs(5), timeout: Duration::from_secs(1), healthy_after: 2, unhealthy_after: 3 } } }
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RetryOn { pub connect: bool, pub reset: bool, pub refused: bool }
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retry { pub attempts: u32, pub budget: Percent, pub on: RetryOn }
-impl Default for Retry { fn default() -> Self { Retry { attempts: 2, budget: Percent::new(20).unwrap(), on: RetryOn { connect: true, reset: true, refused: true } } } }
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpstreamTimeouts { pub connect: Duration, pub first_byte: Duration, pub idle: Duration, pub total: Option<Duration>, pub keep_alive: Duration, pub tunnel: Duration }
-impl Default for UpstreamTimeouts { fn default() -> Self { UpstreamTimeouts { connect: Duration::from_secs(2), first_byte: Duration::from_secs(30), idle: Duration::from_secs(30), total: None, keep_alive: Duration::from_secs(60), tunnel: Duration::from_secs(3600) } } }
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route { pub name: String, pub listeners: Vec<usize>, pub upstream: usize }
-#[derive(Debug)] pub struct Problems; impl Problems { pub fn render(&self, _c: Colour) -> String { String::new() } }
-#[derive(Debug)] pub enum Colour { Never, Always }
-#[derive(Debug)] pub enum LoadError { Unreadable { path: PathBuf, error: std::io::Error }, Problems(Problems) }
-impl fmt::Display for LoadError { fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{self:?}") } }
-pub fn load(_: &Path) -> Result<Config, LoadError> { Err(LoadError::Problems(Problems)) }
-impl Config { pub fn quick(listen: &str, backends: &[String]) -> Result<Config, String> {
- let mut server = ServerConf::default(); server.threads = 2; server.grace_period_seconds = Some(300); server.pid_file="/run/evenkeel/evenkeel.pid".into(); server.upgrade_sock="/run/evenkeel/evenkeel.upgrade.sock".into(); server.upstream_keepalive_pool_size = 1024;
- let backends = backends.iter().map(|b| b.parse().map(|a| Backend { address: BackendAddress::Tcp(a), weight: 1 }).map_err(|e| format!("{e}"))).collect::<Result<Vec<_>,_>>()?;
- Ok(Config { server, lame_duck: Duration::from_secs(1), admin: Some(Admin { address: Address::Tcp("127.0.0.1:9901".parse().unwrap()) }), access_log: Some(AccessLog{ path: LogPath::Stdout, format: crate::observe::access_log::Format::Json}),
- listeners: vec![Listener { name: "web".into(), address: Address::Tcp(listen.parse().map_err(|e| format!("{e}"))?), tls: None, http2: true, timeouts: Default::default(), limits: Default::default() }],
- upstreams: vec![Upstream { name: "app".into(), backends, balance: Balance::RoundRobin, health_check: Some(HealthCheck::default()), retry: Some(Retry::default()), timeouts: Default::default() }], routes: vec![Route { name: "route-1".into(), listeners: vec![0], upstream: 0 }] })
-}}
+pub enum LoadError {
+    /// It could not be read; exit code 2.
+    Unreadable {
+        /// As it was named.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It is wrong; exit code 1.
+    Problems(Problems),
+}
+
+impl LoadError {
+    /// What `evenkeel check` ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            LoadError::Unreadable { .. } => 2,
+            LoadError::Problems(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::Unreadable { path, error } => {
+                write!(formatter, "cannot read `{}`: {error}", path.display())
+            }
+            LoadError::Problems(problems) => problems.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LoadError::Unreadable { error, .. } => Some(error),
+            LoadError::Problems(problems) => Some(problems),
+        }
+    }
+}
+
+/// Reads and checks a file; paths in it are relative to its folder.
+pub fn load(path: &Path) -> Result<Config, LoadError> {
+    let unreadable = |error| LoadError::Unreadable { path: path.to_owned(), error };
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    // One byte more than allowed, to see that there is more.
+    File::open(path).and_then(|file| file.take(LARGEST_FILE.0 + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, &name, folder).map_err(LoadError::Problems),
+        Err(error) => Err(LoadError::Problems(not_text(&name, &error))),
+    }
+}
+
+/// Checks a text as if it were the file `name` in `folder`.
+pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, Problems> {
+    let refuse = |problems| Err(Problems::new(name, text, problems));
+    if text.len() as u64 > LARGEST_FILE.0 {
+        return refuse(vec![Problem::new(format!("the file is larger than {LARGEST_FILE}"), None)]);
+    }
+    let root = match tree::read(text) {
+        Ok(root) => root,
+        Err(problem) => return refuse(vec![*problem]),
+    };
+    let report = Report::default();
+    let config = read(&report, &root, &Folder(folder));
+    match (config, report.into_problems()) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => refuse(problems),
+    }
+}
+
+fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Config> {
+    const EXAMPLE: &str =
+        "the least that serves is `version`, `listeners`, `upstreams` and `routes`; see conf/evenkeel.yaml";
+    if root.value == tree::Value::Null {
+        report.add(Problem::new("the file is empty", None).help(EXAMPLE));
+        return None;
+    }
+    let mut top = Section::open(report, "", "the file", None, root)?;
+    if let Some(version) = top.required("version", "write `version: 1`") {
+        version.parsed(report, |text| match text {
+            "1" => Ok(()),
+            _ => Err(Mistake::new(format!("`{text}` is not a version of this file"), "write `version: 1`")),
+        });
+    }
+    let mut claims = listeners::Claims::default();
+    let written = top.required("listeners", "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`");
+    let listeners = listeners::read(report, written, folder, &mut claims);
+    let written = top.required("upstreams", "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`");
+    let upstreams = upstreams::read(report, written);
+    let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
+    let routes = routes::read(report, written, &listeners, &upstreams);
+    let written = top.entry("admin");
+    let admin = admin::read(report, written);
+    if let Some(Admin { address }) = &admin {
+        claims.add(report, "`admin`".to_owned(), address.clone(), written.map(|entry| entry.node.place));
+    }
+    let config = Config {
+        access_log: access_log::read(report, top.entry("access_log"), folder),
+        lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),
+        server: server::read(&mut top, folder),
+        admin,
+        listeners,
+        upstreams,
+        routes,
+    };
+    top.close();
+    Some(config)
+}
+
+fn lame_duck(text: &str) -> Result<Duration, Mistake> {
+    match text {
+        "off" => Ok(Duration::ZERO),
+        _ => section::positive("lame_duck", text, "write `off`"),
+    }
+}
+
+fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Problems {
+    let text = String::from_utf8_lossy(error.as_bytes());
+    let good =
+        error.as_bytes().get(..error.utf8_error().valid_up_to()).map(String::from_utf8_lossy).unwrap_or_default();
+    let line = good.matches('\n').count() + 1;
+    let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let problem = Problem::at(Place { line, column, length: 1 }, "the file is not UTF-8 text").label("this byte");
+    Problems::new(name, &text, vec![problem.help("save the file in UTF-8")])
+}
+
+/// Where the file lies: what its paths are relative to.
+struct Folder<'a>(&'a Path);
+
+impl Folder<'_> {
+    /// An absolute path. Whether there is anything is not asked.
+    fn file(&self, text: &str) -> Result<PathBuf, Mistake> {
+        if text.is_empty() || text.contains('\0') {
+            return Err(Mistake::new(
+                format!("`{text}` is not a path"),
+                "write a path; a relative one starts at the folder of this file",
+            ));
+        }
+        let joined = self.0.join(text);
+        Ok(std::path::absolute(&joined).unwrap_or(joined))
+    }
+}

@@ -129,7 +129,10 @@ fn receive_all(from: &OwnedFd) -> io::Result<Sockets> {
             _ => None,
         });
         let (Some(name), Some(descriptor)) = (name, descriptor) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the running process ended in the middle of the hand-over"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the running process ended in the middle of the hand-over",
+            ));
         };
         sockets.push((name.to_owned(), Acceptor::adopt(descriptor)?));
     }

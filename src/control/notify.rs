@@ -6,8 +6,12 @@ use std::os::unix::net::UnixDatagram;
 ///
 /// With `MAINPID`, since after an upgrade the process that is ready is not the one that was started.
 pub fn notify(assignments: &str) {
+    forward(&format!("{assignments}\nMAINPID={}\n", std::process::id()));
+}
+
+/// Sends a message as another process wrote it.
+pub fn forward(message: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return };
-    let message = format!("{assignments}\nMAINPID={}\n", std::process::id());
     if let Err(error) = send(&path, message.as_bytes()) {
         log::debug!(error:%; "supervisor could not be notified");
     }

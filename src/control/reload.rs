@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pingora::server::configuration::ServerConf;
-
 use crate::config::{self, Config};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::{AccessLog, Counters, access_log};
@@ -61,11 +59,8 @@ impl Reloader {
 
     fn apply(&mut self, config: Config) -> Result<(), String> {
         let former = self.current.load();
-        let log = if config.access_log == self.config.access_log {
-            former.access_log.clone()
-        } else {
-            open_log(&config)?
-        };
+        let log =
+            if config.access_log == self.config.access_log { former.access_log.clone() } else { open_log(&config)? };
         let compiled = compile(&config, log.clone(), Some(&former)).map_err(|error| error.to_string())?;
         let is_new = |id: usize| former.listeners.get(id).is_none_or(Option::is_none);
         let open = self.edge.sockets().map_err(|error| format!("sockets cannot be shared: {error}"))?;
@@ -76,7 +71,9 @@ impl Reloader {
                 let same = open.iter().find(|(former, _)| former.address == listener.address);
                 let acceptor = same
                     .map_or_else(|| Acceptor::bind(&listener.address), |(_, acceptor)| acceptor.share())
-                    .map_err(|error| format!("cannot listen on {} (listener `{}`): {error}", listener.address, listener.name))?;
+                    .map_err(|error| {
+                        format!("cannot listen on {} (listener `{}`): {error}", listener.address, listener.name)
+                    })?;
                 bound.push((listener.clone(), acceptor));
             }
         }
@@ -105,7 +102,7 @@ impl Reloader {
         for id in gone {
             self.edge.remove(id);
         }
-        if !same_server(&config.server, &self.config.server) || config.admin != self.config.admin {
+        if config.server != self.config.server || config.admin != self.config.admin {
             log::warn!("process settings or the admin address changed; they take effect with `evenkeel upgrade`");
         }
         self.config = config;
@@ -129,9 +126,4 @@ pub fn open_log(config: &Config) -> Result<Option<Arc<AccessLog>>, String> {
         config::LogPath::File(path) => format!("access log `{}` cannot be opened: {error}", path.display()),
         config::LogPath::Stdout | config::LogPath::Stderr => format!("access log cannot be opened: {error}"),
     })
-}
-
-/// pingora's settings have no equality; their text has.
-fn same_server(one: &ServerConf, other: &ServerConf) -> bool {
-    format!("{one:?}") == format!("{other:?}")
 }

@@ -7,8 +7,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,7 +56,10 @@ impl Backend {
             pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
         };
         let slow = value("slow").and_then(|text| u64::from_str(text).ok()).unwrap_or(0).min(LONGEST * 1000);
-        let fail = value("fail").and_then(|text| u16::from_str(text).ok()).filter(|code| (400..600).contains(code)).unwrap_or(0);
+        let fail = value("fail")
+            .and_then(|text| u16::from_str(text).ok())
+            .filter(|code| (400..600).contains(code))
+            .unwrap_or(0);
         let die = value("die").and_then(|text| u64::from_str(text).ok()).unwrap_or(0).min(LONGEST);
         self.slow_ms.store(slow, Ordering::Relaxed);
         self.fail.store(fail, Ordering::Relaxed);
@@ -82,7 +85,10 @@ impl ServeHttp for Backend {
         }
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         let status = StatusCode::from_u16(self.fail.load(Ordering::Relaxed)).unwrap_or(StatusCode::OK);
-        text(status, format!("backend {} ({}) answered {method} {uri}, its request number {served}\n", self.name, self.address))
+        text(
+            status,
+            format!("backend {} ({}) answered {method} {uri}, its request number {served}\n", self.name, self.address),
+        )
     }
 }
 
@@ -113,7 +119,9 @@ async fn serve(backend: Arc<Backend>, mut first: std::net::TcpListener) -> io::R
                 accepted = listener.accept() => accepted,
                 () = backend.told_to_die.notified() => break,
             };
-            if let Ok((stream, _)) = accepted {
+            if let Ok((stream, _)) = accepted
+                && stream.set_nodelay(true).is_ok()
+            {
                 let (backend, shutdown) = (backend.clone(), shutdown.clone());
                 connections.spawn(async move { backend.process_new(Box::new(Stream::from(stream)), &shutdown).await });
             }

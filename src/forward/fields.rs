@@ -174,13 +174,20 @@ mod tests {
     #[test]
     fn what_a_client_says_of_itself_is_replaced() {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "5.6.7.8"), ("x-request-id", "mine"), ("forwarded", "for=1.2.3.4")] {
+        for (name, value) in [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-for", "5.6.7.8"),
+            ("x-request-id", "mine"),
+            ("forwarded", "for=1.2.3.4"),
+        ] {
             request.append_header(name, value).unwrap();
         }
         let host = HeaderValue::from_static("shop.example.com");
         let id = RequestId::new();
-        to_backend(&mut request, Origin { client: Some([127, 0, 0, 1].into()), tls: true, host: Some(&host), id }).unwrap();
-        let all = |name: &str| request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        to_backend(&mut request, Origin { client: Some([127, 0, 0, 1].into()), tls: true, host: Some(&host), id })
+            .unwrap();
+        let all =
+            |name: &str| request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!(all("x-forwarded-for"), ["127.0.0.1"]);
         assert_eq!(all("x-forwarded-proto"), ["https"]);
         assert_eq!(all("x-forwarded-host"), ["shop.example.com"]);

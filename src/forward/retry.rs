@@ -76,7 +76,11 @@ mod tests {
 
     #[test]
     fn a_body_that_was_not_kept_is_never_repeated() {
-        for (reason, progress) in [(Reason::ConnectFailed, Progress::NotConnected), (Reason::Reset, Progress::Refused), (Reason::Reset, Progress::Sent)] {
+        for (reason, progress) in [
+            (Reason::ConnectFailed, Progress::NotConnected),
+            (Reason::Reset, Progress::Refused),
+            (Reason::Reset, Progress::Sent),
+        ] {
             let failed = Failed { body_kept: false, ..failed(reason, progress, true) };
             assert!(!may_be_repeated(failed, ALL));
         }

@@ -33,7 +33,9 @@ impl L4Connect for PoliteConnect {
             }
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().unwrap_or(std::path::Path::new(""));
-                Box::new(Polite::new(UnixStream::connect(path).await.or_err(ConnectError, "connecting for an upgrade")?))
+                Box::new(Polite::new(
+                    UnixStream::connect(path).await.or_err(ConnectError, "connecting for an upgrade")?,
+                ))
             }
         };
         Ok(VirtualSocketStream::new(socket).into())
@@ -54,7 +56,11 @@ impl<S> Polite<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Polite<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.wrote && !self.yielded {
             self.yielded = true;
             context.waker().wake_by_ref();

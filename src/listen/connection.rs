@@ -95,10 +95,8 @@ where
         }
         Some(config) => {
             client.tls = true;
-            let handshake = tokio::time::timeout(
-                settings.request_header,
-                TlsAcceptor::from(config.clone()).accept(plain),
-            );
+            let handshake =
+                tokio::time::timeout(settings.request_header, TlsAcceptor::from(config.clone()).accept(plain));
             // The handshake's state is large: it must not become part of the connection's own task.
             tokio::spawn(async move {
                 if let Ok(Ok(stream)) = handshake.await {

@@ -73,7 +73,9 @@ where
                                 let task = accept(socket.clone(), app.clone(), self.shutdown.clone());
                                 accepting.insert(id, (socket, app, tokio::spawn(task)));
                             }
-                            Err(error) => log::error!(listener = listener.name, error:%; "listening socket could not be watched"),
+                            Err(error) => {
+                                log::error!(listener = listener.name, error:%; "listening socket could not be watched")
+                            }
                         }
                     }
                     Some(Command::Remove(id)) => {
@@ -89,8 +91,9 @@ where
                             }
                         }
                         deadline::drain();
-                        // The edge may have given up waiting.
-                        drop(done.send(()));
+                        if done.send(()).is_err() {
+                            log::debug!("edge had given up waiting");
+                        }
                     }
                     Some(Command::Stop) | None => return,
                 }

@@ -64,11 +64,7 @@ pub struct Ticket(u32);
 impl Ticket {
     /// Wakes `waker` when `due` has come. Must be polled again on this thread.
     pub fn new(waker: &Waker, due: Tick, awaited: Awaited) -> Ticket {
-        let due = if awaited == Awaited::NextRequest && DRAINING.get() {
-            due.min(Tick::after(LINGER))
-        } else {
-            due
-        };
+        let due = if awaited == Awaited::NextRequest && DRAINING.get() { due.min(Tick::after(LINGER)) } else { due };
         let slot = Slot { waker: waker.clone(), due, awaited };
         let index = WAITING.with_borrow_mut(|waiting| waiting.insert(slot));
         Ticket(u32::try_from(index).unwrap_or(u32::MAX))

@@ -54,7 +54,13 @@ impl Edge {
             threads.push(std::thread::Builder::new().name(format!("core-{index}")).spawn(run)?);
             senders.push(sender);
         }
-        Ok(Edge { cores: senders, threads: Mutex::new(threads), shutdown, listening: Mutex::default(), leaving: Mutex::default() })
+        Ok(Edge {
+            cores: senders,
+            threads: Mutex::new(threads),
+            shutdown,
+            listening: Mutex::default(),
+            leaving: Mutex::default(),
+        })
     }
 
     /// Starts accepting on one more socket, on every core.
@@ -129,7 +135,6 @@ impl Edge {
             tell(core, command());
         }
     }
-
 }
 
 fn tell(core: &mpsc::UnboundedSender<Command>, command: Command) {

@@ -257,9 +257,7 @@ impl EdgeStream {
 
     fn gather(&mut self, bytes: &[u8]) {
         if self.gathered.capacity() == 0 {
-            self.gathered = SPARE
-                .with_borrow_mut(Vec::pop)
-                .unwrap_or_else(|| Vec::with_capacity(GATHER));
+            self.gathered = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(GATHER));
         }
         self.gathered.extend_from_slice(bytes);
     }

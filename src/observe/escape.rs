@@ -43,9 +43,7 @@ pub(super) fn hexadecimal(out: &mut Vec<u8>, value: &[u8]) {
 
 /// Without a branch in the loop, so that the compiler tests 16 bytes at once: nearly all values are plain.
 fn is_plain(value: &[u8]) -> bool {
-    value
-        .iter()
-        .fold(true, |plain, byte| plain & is_plain_byte(*byte))
+    value.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte))
 }
 
 const fn is_plain_byte(byte: u8) -> bool {
@@ -70,11 +68,7 @@ fn json_character(out: &mut Vec<u8>, character: char) {
 }
 
 fn push_hex(out: &mut Vec<u8>, value: u16, shifts: &[u16]) {
-    out.extend(
-        shifts
-            .iter()
-            .filter_map(|shift| HEX.get(usize::from((value >> shift) & 0xf))),
-    );
+    out.extend(shifts.iter().filter_map(|shift| HEX.get(usize::from((value >> shift) & 0xf))));
 }
 
 #[cfg(test)]
@@ -103,19 +97,13 @@ mod tests {
 
     #[test]
     fn what_ends_a_string_or_a_line_is_escaped() {
-        assert_eq!(
-            as_json(b"a\"b\\c\nd\re\tf\0"),
-            r#""a\"b\\c\nd\re\tf\u0000""#
-        );
+        assert_eq!(as_json(b"a\"b\\c\nd\re\tf\0"), r#""a\"b\\c\nd\re\tf\u0000""#);
         assert_eq!(as_hexadecimal(b"a\"b\\c\nd\x7f"), r"a\x22b\x5cc\x0ad\x7f");
     }
 
     #[test]
     fn what_turns_or_breaks_a_line_in_a_viewer_is_escaped_too() {
-        assert_eq!(
-            as_json("\u{1b}\u{85}\u{2028}\u{202e}".as_bytes()),
-            r#""\u001b\u0085\u2028\u202e""#
-        );
+        assert_eq!(as_json("\u{1b}\u{85}\u{2028}\u{202e}".as_bytes()), r#""\u001b\u0085\u2028\u202e""#);
         assert_eq!(as_json("🦀".as_bytes()), r#""\ud83e\udd80""#);
     }
 

@@ -53,10 +53,7 @@ pub struct UnknownLevel {
 impl fmt::Display for UnknownLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.value.escape_debug();
-        write!(
-            f,
-            "{OURS} is `{value}`, expected one of `error`, `warn`, `info`, `debug`, `trace`, `off`"
-        )
+        write!(f, "{OURS} is `{value}`, expected one of `error`, `warn`, `info`, `debug`, `trace`, `off`")
     }
 }
 
@@ -67,19 +64,14 @@ impl std::error::Error for UnknownLevel {}
 fn filter(ours: Option<&str>, shared: Option<&str>) -> Result<LevelFilter, UnknownLevel> {
     let level = |text: &str| text.trim().parse().ok();
     match ours.filter(|ours| !ours.is_empty()) {
-        Some(ours) => level(ours).ok_or_else(|| UnknownLevel {
-            value: ours.to_owned(),
-        }),
-        None => Ok(shared
-            .and_then(|shared| shared.split(',').find_map(level))
-            .unwrap_or(DEFAULT)),
+        Some(ours) => level(ours).ok_or_else(|| UnknownLevel { value: ours.to_owned() }),
+        None => Ok(shared.and_then(|shared| shared.split(',').find_map(level)).unwrap_or(DEFAULT)),
     }
 }
 
 /// The level at which a record counts, whatever its author thought of it.
 fn demoted(level: Level, target: &str) -> Level {
-    let kept =
-        !target.starts_with("pingora") || (target == PINGORA_SERVER && level == Level::Error);
+    let kept = !target.starts_with("pingora") || (target == PINGORA_SERVER && level == Level::Error);
     if kept { level } else { level.max(Level::Debug) }
 }
 
@@ -122,11 +114,9 @@ impl fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             if is_printed(character) {
-                self.0
-                    .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                self.0.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
-                self.0
-                    .extend(character.escape_default().map(|ascii| ascii as u8));
+                self.0.extend(character.escape_default().map(|ascii| ascii as u8));
             }
         }
         Ok(())
@@ -155,8 +145,7 @@ const fn is_printed(character: char) -> bool {
 }
 
 fn is_bare(value: &str) -> bool {
-    let bare =
-        |character: char| is_printed(character) && !matches!(character, ' ' | '"' | '=' | '\\');
+    let bare = |character: char| is_printed(character) && !matches!(character, ' ' | '"' | '=' | '\\');
     !value.is_empty() && value.chars().all(bare)
 }
 
@@ -171,12 +160,7 @@ mod tests {
         let source: &dyn kv::Source = &fields;
         let line = render(
             time,
-            &Record::builder()
-                .level(level)
-                .target(target)
-                .key_values(source)
-                .args(format_args!("{message}"))
-                .build(),
+            &Record::builder().level(level).target(target).key_values(source).args(format_args!("{message}")).build(),
         );
         String::from_utf8(line).unwrap()
     }
@@ -200,14 +184,7 @@ mod tests {
             Level::Info,
             "evenkeel",
             "x",
-            &[
-                ("a", ""),
-                ("b", "two words"),
-                ("c", "say \"no\""),
-                ("d", "a=b"),
-                ("e", "a\nb"),
-                ("f", "größe"),
-            ],
+            &[("a", ""), ("b", "two words"), ("c", "say \"no\""), ("d", "a=b"), ("e", "a\nb"), ("f", "größe")],
         );
         let fields = r#"x a="" b="two words" c="say \"no\"" d="a=b" e="a\nb" f=größe"#;
         assert!(text.ends_with(&format!("{fields}\n")), "{text}");
@@ -215,31 +192,16 @@ mod tests {
 
     #[test]
     fn a_message_cannot_forge_a_second_line_or_reach_the_terminal() {
-        let text = line(
-            Level::Error,
-            "evenkeel",
-            "a\nb\r\x1b[31m\u{85}\u{2028}\u{202e}",
-            &[],
-        );
-        assert!(
-            text.ends_with("ERROR evenkeel: a\\nb\\r\\u{1b}[31m\\u{85}\\u{2028}\\u{202e}\n"),
-            "{text}"
-        );
+        let text = line(Level::Error, "evenkeel", "a\nb\r\x1b[31m\u{85}\u{2028}\u{202e}", &[]);
+        assert!(text.ends_with("ERROR evenkeel: a\\nb\\r\\u{1b}[31m\\u{85}\\u{2028}\\u{202e}\n"), "{text}");
     }
 
     #[test]
     fn what_strangers_trigger_in_pingora_is_not_above_debug() {
-        let logger = Logger {
-            filter: LevelFilter::Info,
-        };
-        let enabled = |level, target| {
-            logger.enabled(&Metadata::builder().level(level).target(target).build())
-        };
+        let logger = Logger { filter: LevelFilter::Info };
+        let enabled = |level, target| logger.enabled(&Metadata::builder().level(level).target(target).build());
         assert!(!enabled(Level::Error, "pingora_proxy"));
-        assert!(!enabled(
-            Level::Error,
-            "pingora_core::protocols::http::v1::server"
-        ));
+        assert!(!enabled(Level::Error, "pingora_core::protocols::http::v1::server"));
         assert!(!enabled(Level::Error, "pingora_core::services::listening"));
         assert!(!enabled(Level::Warn, "pingora_core::server"));
         assert!(enabled(Level::Error, "pingora_core::server"));
@@ -255,10 +217,7 @@ mod tests {
         assert_eq!(filter(Some("debug"), Some("error")), Ok(LevelFilter::Debug));
         assert_eq!(filter(Some("OFF"), None), Ok(LevelFilter::Off));
         assert_eq!(filter(Some(""), Some("error")), Ok(LevelFilter::Error));
-        assert_eq!(
-            filter(None, Some("hyper=trace,warn")),
-            Ok(LevelFilter::Warn)
-        );
+        assert_eq!(filter(None, Some("hyper=trace,warn")), Ok(LevelFilter::Warn));
         assert_eq!(filter(None, Some("hyper=trace")), Ok(LevelFilter::Info));
     }
 

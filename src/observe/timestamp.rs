@@ -11,10 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-const MONTHS: [[u8; 3]; 12] = [
-    *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct",
-    *b"Nov", *b"Dec",
-];
+const MONTHS: [[u8; 3]; 12] =
+    [*b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec"];
 
 /// Appends `2026-11-23T13:44:05.123Z` (RFC 3339).
 pub(super) fn rfc3339(out: &mut Vec<u8>, time: SystemTime) {
@@ -31,9 +29,7 @@ pub(super) fn common_log(out: &mut Vec<u8>, time: SystemTime) {
 }
 
 fn since_epoch(time: SystemTime) -> Duration {
-    time.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .min(Duration::from_secs(LAST_SECOND))
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().min(Duration::from_secs(LAST_SECOND))
 }
 
 #[derive(Clone, Copy)]
@@ -54,9 +50,7 @@ fn second(unix: u64) -> Second {
         return latest;
     }
     let made = Second::new(unix);
-    LATEST
-        .try_with(|cell| cell.set(Some(made)))
-        .unwrap_or_default();
+    LATEST.try_with(|cell| cell.set(Some(made))).unwrap_or_default();
     made
 }
 
@@ -69,21 +63,12 @@ impl Second {
         let [_, _, h1, h2] = four(unix / 3600 % 24);
         let [_, _, min1, min2] = four(unix / 60 % 60);
         let [_, _, s1, s2] = four(unix % 60);
-        let [n1, n2, n3] = MONTHS
-            .iter()
-            .zip(1..)
-            .find_map(|(name, number)| (number == month).then_some(*name))
-            .unwrap_or(*b"Jan");
+        let [n1, n2, n3] =
+            MONTHS.iter().zip(1..).find_map(|(name, number)| (number == month).then_some(*name)).unwrap_or(*b"Jan");
         Self {
             unix,
-            rfc3339: [
-                y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', min1, min2, b':',
-                s1, s2,
-            ],
-            common_log: [
-                d1, d2, b'/', n1, n2, n3, b'/', y1, y2, y3, y4, b':', h1, h2, b':', min1, min2,
-                b':', s1, s2,
-            ],
+            rfc3339: [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', min1, min2, b':', s1, s2],
+            common_log: [d1, d2, b'/', n1, n2, n3, b'/', y1, y2, y3, y4, b':', h1, h2, b':', min1, min2, b':', s1, s2],
         }
     }
 }
@@ -94,16 +79,11 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // from 0000-03-01, so that the leap day is the last of its year
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_based = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_based + 2) / 5 + 1;
-    let month = if march_based < 10 {
-        march_based + 3
-    } else {
-        march_based - 9
-    };
+    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
     let year = year_of_era + era * 400 + (month <= 2) as u64;
     (year, month, day)
 }
@@ -112,12 +92,7 @@ const fn four(number: u64) -> [u8; 4] {
     const fn digit(number: u64) -> u8 {
         b'0' + (number % 10) as u8
     }
-    [
-        digit(number / 1000),
-        digit(number / 100),
-        digit(number / 10),
-        digit(number),
-    ]
+    [digit(number / 1000), digit(number / 100), digit(number / 10), digit(number)]
 }
 
 #[cfg(test)]
@@ -151,28 +126,16 @@ mod tests {
 
     #[test]
     fn leap_days_come_when_they_should() {
-        assert_eq!(
-            text(rfc3339, at(951_782_400, 0)),
-            "2000-02-29T00:00:00.000Z"
-        );
-        assert_eq!(
-            text(rfc3339, at(1_709_164_800, 0)),
-            "2024-02-29T00:00:00.000Z"
-        );
-        assert_eq!(
-            text(rfc3339, at(4_107_542_400, 0)),
-            "2100-03-01T00:00:00.000Z"
-        );
+        assert_eq!(text(rfc3339, at(951_782_400, 0)), "2000-02-29T00:00:00.000Z");
+        assert_eq!(text(rfc3339, at(1_709_164_800, 0)), "2024-02-29T00:00:00.000Z");
+        assert_eq!(text(rfc3339, at(4_107_542_400, 0)), "2100-03-01T00:00:00.000Z");
     }
 
     #[test]
     fn times_out_of_range_are_shown_as_the_nearest() {
         let before = UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(text(rfc3339, before), "1970-01-01T00:00:00.000Z");
-        assert_eq!(
-            text(rfc3339, at(LAST_SECOND + 9, 0)),
-            "9999-12-31T23:59:59.000Z"
-        );
+        assert_eq!(text(rfc3339, at(LAST_SECOND + 9, 0)), "9999-12-31T23:59:59.000Z");
     }
 
     /// Counts through the years and months, as one would by hand.
@@ -184,20 +147,7 @@ mod tests {
             days -= 365 + u64::from(leap(year));
             year += 1;
         }
-        let lengths = [
-            31,
-            28 + u64::from(leap(year)),
-            31,
-            30,
-            31,
-            30,
-            31,
-            31,
-            30,
-            31,
-            30,
-            31,
-        ];
+        let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let mut month = 1;
         for length in lengths {
             if days < length {

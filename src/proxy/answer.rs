@@ -29,11 +29,19 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     let (kind, body) = if json {
         let sentence = reason.sentence();
         let status = status.as_u16();
-        ("application/json", format!("{{\"status\":{status},\"reason\":\"{token}\",\"message\":\"{sentence}\",\"request_id\":\"{id}\"}}\n"))
+        (
+            "application/json",
+            format!(
+                "{{\"status\":{status},\"reason\":\"{token}\",\"message\":\"{sentence}\",\"request_id\":\"{id}\"}}\n"
+            ),
+        )
     } else {
         let title = status.canonical_reason().unwrap_or("Error");
         let sentence = reason.sentence();
-        ("text/plain; charset=utf-8", format!("{} {title}: {sentence}\nreason: {token}\nrequest id: {id}\n", status.as_u16()))
+        (
+            "text/plain; charset=utf-8",
+            format!("{} {title}: {sentence}\nreason: {token}\nrequest id: {id}\n", status.as_u16()),
+        )
     };
     let mut response = ResponseHeader::build(status, Some(6))?;
     response.insert_header(CONTENT_TYPE, kind)?;

@@ -43,7 +43,14 @@ impl Context {
         self.tried.add(in_flight.index);
         let template = &in_flight.backend.peer;
         let peer = if upgrade { peer::for_upgrade(template) } else { template.clone() };
-        self.attempt = Some(Attempt { in_flight, connect: None, first_byte: None, began: Instant::now(), upgrade, deadline: None });
+        self.attempt = Some(Attempt {
+            in_flight,
+            connect: None,
+            first_byte: None,
+            began: Instant::now(),
+            upgrade,
+            deadline: None,
+        });
         Ok(Box::new(peer))
     }
 

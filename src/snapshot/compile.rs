@@ -7,10 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
-use crate::config::{self, Config, Limit};
+use crate::config::{self, Config};
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
+use crate::units::Limit;
 use crate::upstream::{Upstream, resolve};
 
 /// Why a configuration that is right in itself cannot be used on this machine.
@@ -45,7 +46,9 @@ pub fn compile(
     former: Option<&Snapshot>,
 ) -> Result<Compiled, CompileError> {
     let known: HashMap<&str, &Arc<Listener>> = former
-        .map(|former| former.listeners.iter().flatten().map(|rules| (rules.listener.name.as_str(), &rules.listener)).collect())
+        .map(|former| {
+            former.listeners.iter().flatten().map(|rules| (rules.listener.name.as_str(), &rules.listener)).collect()
+        })
         .unwrap_or_default();
     let mut next_id = former.map_or(0, |former| former.listeners.len());
     let mut settings = Vec::new();

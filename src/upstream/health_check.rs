@@ -43,7 +43,9 @@ impl HealthChecks {
     pub fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
         let mut former = std::mem::take(&mut self.running);
         for upstream in upstreams {
-            let (Some(check), Some(thresholds)) = (&upstream.config.health_check, upstream.thresholds()) else { continue };
+            let (Some(check), Some(thresholds)) = (&upstream.config.health_check, upstream.thresholds()) else {
+                continue;
+            };
             for backend in &upstream.backends {
                 let key = (upstream.name.clone(), backend.name.clone());
                 let unchanged = former

@@ -75,7 +75,13 @@ impl Upstream {
     /// Builds an upstream from backends whose names have been resolved, keeping what `former` has learnt.
     pub fn new(config: config::Upstream, resolved: &[Resolved], former: Option<&Upstream>) -> Upstream {
         let known: HashMap<&SocketAddr, &Arc<State>> = former
-            .map(|former| former.by_address.iter().filter_map(|(at, index)| Some((at, &former.backends.get(*index)?.state))).collect())
+            .map(|former| {
+                former
+                    .by_address
+                    .iter()
+                    .filter_map(|(at, index)| Some((at, &former.backends.get(*index)?.state)))
+                    .collect()
+            })
             .unwrap_or_default();
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
@@ -85,7 +91,8 @@ impl Upstream {
             }
             by_address.insert(address.clone(), backends.len());
             let name = resolve::display(address);
-            let state = known.get(address).map_or_else(|| Arc::new(State::new(&config.name, &name)), |known| (*known).clone());
+            let state =
+                known.get(address).map_or_else(|| Arc::new(State::new(&config.name, &name)), |known| (*known).clone());
             let peer = crate::forward::peer::template(address, &config.timeouts);
             backends.push(Arc::new(Backend { name, weight: *weight, peer, state }));
         }
@@ -132,9 +139,9 @@ impl Upstream {
 
     /// How many verdicts turn a backend; none if its health is not watched.
     pub fn thresholds(&self) -> Option<Thresholds> {
-        self.config.health_check.as_ref().map(|check| Thresholds {
-            healthy_after: check.healthy_after,
-            unhealthy_after: check.unhealthy_after,
-        })
+        self.config
+            .health_check
+            .as_ref()
+            .map(|check| Thresholds { healthy_after: check.healthy_after, unhealthy_after: check.unhealthy_after })
     }
 }

@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn in_a_full_outage_retries_are_the_share_of_the_requests_and_what_was_saved() {
-        let share = Percent::new(20).unwrap();
+        let share = Percent::clamped(20);
         let mut budget = RetryBudget::default();
         let now = Instant::now();
         let taken = (1..=100_000_u64).filter(|requests| budget.take(*requests, share, now)).count();
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_hour_of_calm_saves_no_more_than_the_ceiling() {
-        let share = Percent::new(20).unwrap();
+        let share = Percent::clamped(20);
         let mut budget = RetryBudget::default();
         let start = Instant::now();
         budget.take(0, share, start);
@@ -76,9 +76,9 @@ mod tests {
     fn little_traffic_may_always_retry_a_little() {
         let mut budget = RetryBudget::default();
         let start = Instant::now();
-        while budget.take(0, Percent::new(0).unwrap(), start) {}
+        while budget.take(0, Percent::clamped(0), start) {}
         let later = start + Duration::from_secs(1);
-        let taken = (0..100).filter(|_| budget.take(0, Percent::new(0).unwrap(), later)).count();
+        let taken = (0..100).filter(|_| budget.take(0, Percent::clamped(0), later)).count();
         assert_eq!(taken, FLOOR_PER_SECOND as usize);
     }
 }

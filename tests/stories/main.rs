@@ -1,1 +1,5 @@
+//! Stories of users, over real sockets and with the real program. One binary, so that it links once.
 
+mod library;
+mod spreading;
+mod support;

@@ -53,24 +53,14 @@ mod tests {
 
     #[test]
     fn an_unanswered_request_has_a_dash_for_its_status() {
-        let text = line(&Record {
-            status: None,
-            bytes_sent: 0,
-            ..sample::record()
-        });
+        let text = line(&Record { status: None, bytes_sent: 0, ..sample::record() });
         assert!(text.contains("HTTP/1.1\" - 0 \""), "{text}");
     }
 
     #[test]
     fn a_quote_in_a_user_agent_cannot_forge_a_column() {
-        let text = line(&Record {
-            user_agent: Some(b"x\" 200 \"\n"),
-            ..sample::record()
-        });
-        assert!(
-            text.ends_with("\"-\" \"x\\x22 200 \\x22\\x0a\"\n"),
-            "{text}"
-        );
+        let text = line(&Record { user_agent: Some(b"x\" 200 \"\n"), ..sample::record() });
+        assert!(text.ends_with("\"-\" \"x\\x22 200 \\x22\\x0a\"\n"), "{text}");
     }
 
     proptest! {

@@ -130,15 +130,7 @@ mod tests {
             ..sample::record()
         });
         let parsed: Value = serde_json::from_str(&text).unwrap();
-        for key in [
-            "status",
-            "route",
-            "upstream",
-            "backend",
-            "connect_ms",
-            "first_byte_ms",
-            "user_agent",
-        ] {
+        for key in ["status", "route", "upstream", "backend", "connect_ms", "first_byte_ms", "user_agent"] {
             assert_eq!(parsed[key], Value::Null, "{key}");
         }
         assert_eq!(parsed["reason"], "client_gone");

@@ -38,7 +38,7 @@ use std::time::Duration;
 use self::output::Output;
 use self::shard::{Append, Shards};
 
-pub use self::format::{Destination, Field, Format, Piece, Template, TemplateError};
+pub use self::format::{Destination, Field, Format, Piece};
 use super::record::Record;
 
 /// How long [`AccessLog::close`] waits for a slow disk or reader. A stop has its own deadline, which this must not eat.

@@ -56,19 +56,12 @@ impl Output {
     }
 
     const fn from(target: Target) -> Self {
-        Self {
-            target,
-            torn: false,
-        }
+        Self { target, torn: false }
     }
 
     /// Writes the buffers in order, in as few calls as the system allows. While the other end is full it waits for as
     /// long as `patience` says yes.
-    pub(super) fn write(
-        &mut self,
-        batch: &[Vec<u8>],
-        patience: impl Fn() -> bool,
-    ) -> Result<(), Unwritten> {
+    pub(super) fn write(&mut self, batch: &[Vec<u8>], patience: impl Fn() -> bool) -> Result<(), Unwritten> {
         let mended: &[u8] = if self.torn { b"\n" } else { b"" };
         let slices = || std::iter::once(mended).chain(batch.iter().map(Vec::as_slice));
         let (done, outcome) = write_all(self.target.as_fd(), slices(), patience);
@@ -79,10 +72,7 @@ impl Output {
         outcome.map_err(|error| {
             let begun = done.max(mended.len()); // the mending newline ends no record of this batch
             let records = bytes().skip(begun).filter(|byte| **byte == b'\n').count();
-            Unwritten {
-                records: records as u64,
-                error,
-            }
+            Unwritten { records: records as u64, error }
         })
     }
 }
@@ -100,12 +90,7 @@ impl AsFd for Target {
 /// Opens a file to append to. A named pipe that nobody reads is an error here, and not a wait.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// Returns how many bytes got out, also when it fails.
@@ -114,10 +99,7 @@ fn write_all<'a>(
     slices: impl Iterator<Item = &'a [u8]>,
     patience: impl Fn() -> bool,
 ) -> (usize, io::Result<()>) {
-    let mut slices: Vec<_> = slices
-        .filter(|slice| !slice.is_empty())
-        .map(IoSlice::new)
-        .collect();
+    let mut slices: Vec<_> = slices.filter(|slice| !slice.is_empty()).map(IoSlice::new).collect();
     let mut rest = slices.as_mut_slice();
     let mut done = 0;
     while !rest.is_empty() {
@@ -150,9 +132,7 @@ mod tests {
     fn buffers_are_written_in_their_order() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut output = Output::file(File::from(OwnedFd::from(writer)));
-        output
-            .write(&buffers(&["a\nb\n", "", "c\n"]), || true)
-            .unwrap();
+        output.write(&buffers(&["a\nb\n", "", "c\n"]), || true).unwrap();
         drop(output);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -162,9 +142,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_in_records() {
         let mut output = Output::open(&Destination::File("/dev/full".into())).unwrap();
-        let unwritten = output
-            .write(&buffers(&["a\nb\n", "c\n"]), || true)
-            .unwrap_err();
+        let unwritten = output.write(&buffers(&["a\nb\n", "c\n"]), || true).unwrap_err();
         assert_eq!(unwritten.records, 3);
         assert_eq!(unwritten.error.kind(), io::ErrorKind::StorageFull);
     }
@@ -184,9 +162,7 @@ mod tests {
         let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
         let mut output = Output::open(&Destination::File(path.into())).unwrap();
         let long = format!("{}\n", "x".repeat(200_000));
-        let unwritten = output
-            .write(&buffers(&["first\n", &long, "never\n"]), || false)
-            .unwrap_err();
+        let unwritten = output.write(&buffers(&["first\n", &long, "never\n"]), || false).unwrap_err();
         assert_eq!(unwritten.records, 2, "the torn one and the one behind it");
 
         let mut full = vec![0; 1 << 20];
@@ -214,9 +190,6 @@ mod tests {
         let path = folder.path().join("pipe");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert_eq!(
-            open(&path).unwrap_err().raw_os_error(),
-            Some(rustix::io::Errno::NXIO.raw_os_error())
-        );
+        assert_eq!(open(&path).unwrap_err().raw_os_error(), Some(rustix::io::Errno::NXIO.raw_os_error()));
     }
 }

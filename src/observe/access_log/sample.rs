@@ -49,15 +49,11 @@ impl Arbitrary for Hostile {
     fn arbitrary_with((): ()) -> Self::Strategy {
         // `any::<String>` has no control characters; those are what hurts.
         let text = || {
-            prop::collection::vec(
-                prop_oneof![any::<char>(), prop::char::range('\0', '\x7f')],
-                0..24,
-            )
-            .prop_map(String::from_iter)
+            prop::collection::vec(prop_oneof![any::<char>(), prop::char::range('\0', '\x7f')], 0..24)
+                .prop_map(String::from_iter)
         };
         let bytes = prop::option::of(prop::collection::vec(any::<u8>(), 0..48));
-        let protocol =
-            prop::sample::select(vec![Protocol::Http10, Protocol::Http11, Protocol::Http2]);
+        let protocol = prop::sample::select(vec![Protocol::Http10, Protocol::Http11, Protocol::Http2]);
         (
             prop::array::uniform10(text()),
             [bytes.clone(), bytes],
@@ -80,18 +76,7 @@ impl Arbitrary for Hostile {
 
 impl Hostile {
     pub(super) fn record(&self) -> Record<'_> {
-        let [
-            request_id,
-            client,
-            listener,
-            method,
-            scheme,
-            host,
-            path,
-            route,
-            upstream,
-            backend,
-        ] = &self.texts;
+        let [request_id, client, listener, method, scheme, host, path, route, upstream, backend] = &self.texts;
         let [user_agent, referer] = &self.bytes;
         let micros = |micros: u32| Duration::from_micros(u64::from(micros));
         Record {

@@ -75,11 +75,7 @@ impl Shard {
         if !buffer.lines.is_empty() {
             mem::swap(&mut buffer.lines, empty);
         }
-        if buffer.left {
-            Owner::Left
-        } else {
-            Owner::Serving
-        }
+        if buffer.left { Owner::Left } else { Owner::Serving }
     }
 
     /// Refuses all that comes from now on.
@@ -145,13 +141,7 @@ impl Shards {
     #[cfg(test)]
     pub(super) fn load(&self) -> (usize, usize) {
         let list = self.lock();
-        (
-            list.shards.len(),
-            list.shards
-                .iter()
-                .map(|shard| shard.lock().lines.len())
-                .sum(),
-        )
+        (list.shards.len(), list.shards.iter().map(|shard| shard.lock().lines.len()).sum())
     }
 
     fn add(&self) -> Arc<Shard> {
@@ -199,10 +189,7 @@ pub(super) fn append(log: &Arc<Shared>, write: impl FnOnce(&mut Vec<u8>)) -> App
         seats.retain(|seat| !seat.shard.is_closed());
         let shard = log.shards.add();
         let appended = shard.append(write);
-        seats.push(Seat {
-            log: Arc::downgrade(log),
-            shard,
-        });
+        seats.push(Seat { log: Arc::downgrade(log), shard });
         appended
     });
     // A thread that is ending has no seats any more.

@@ -51,42 +51,33 @@ fn write_field(out: &mut Vec<u8>, field: Field, record: &Record<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Template;
     use super::super::sample::{self, Hostile};
     use super::*;
+    use crate::config::template_pieces;
     use proptest::prelude::*;
 
     fn line(template: &str, record: &Record<'_>) -> String {
         let mut out = Vec::new();
-        write(&mut out, &Template::parse(template).unwrap(), record);
+        write(&mut out, &template_pieces(template).0, record);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_template_is_filled_in() {
         assert_eq!(
-            line(
-                "{client} -> {backend} {{{status}}} {duration_ms}ms",
-                &sample::record()
-            ),
+            line("{client} -> {backend} {{{status}}} {duration_ms}ms", &sample::record()),
             "192.0.2.7 -> 10.0.0.7:9001 {200} 12.345ms\n"
         );
     }
 
     #[test]
     fn what_is_missing_is_a_dash() {
-        assert_eq!(
-            line("{connect_ms} {reason} {referer}", &sample::record()),
-            "- - -\n"
-        );
+        assert_eq!(line("{connect_ms} {reason} {referer}", &sample::record()), "- - -\n");
     }
 
     #[test]
     fn every_field_can_be_written() {
-        let all: String = Field::ALL
-            .iter()
-            .map(|field| format!("{{{}}} ", field.name()))
-            .collect();
+        let all: String = Field::ALL.iter().map(|field| format!("{{{}}} ", field.name())).collect();
         assert_eq!(
             line(all.trim_end(), &sample::record()),
             "2026-11-23T13:44:05.123Z 0c5e2c7d7a6b4f11 192.0.2.7 web GET https shop.example.com /api/items?page=2 \

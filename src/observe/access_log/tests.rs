@@ -2,6 +2,7 @@
 
 use super::shard::BOUND;
 use super::*;
+use crate::config::template_pieces;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 fn numbered() -> Format {
-    Format::Template(Template::parse("{client} {bytes_sent}").unwrap())
+    Format::Template(template_pieces("{client} {bytes_sent}").0)
 }
 
 fn started(path: impl Into<PathBuf>) -> AccessLog {
@@ -19,11 +20,7 @@ fn started(path: impl Into<PathBuf>) -> AccessLog {
 }
 
 fn write(log: &AccessLog, client: &str, number: u64) {
-    log.write(&Record {
-        client,
-        bytes_sent: number,
-        ..sample::record()
-    });
+    log.write(&Record { client, bytes_sent: number, ..sample::record() });
 }
 
 /// Waits until the state is as wished, and says what it was when it never came to be.
@@ -128,10 +125,7 @@ fn two_threads_lose_nothing_and_keep_their_own_order() {
     let text = fs::read_to_string(&path).unwrap();
     for client in ["a ", "b "] {
         let numbers = text.lines().filter_map(|line| line.strip_prefix(client));
-        assert!(
-            numbers.eq((0..EACH).map(|number| number.to_string())),
-            "{client}"
-        );
+        assert!(numbers.eq((0..EACH).map(|number| number.to_string())), "{client}");
     }
     assert_eq!(text.lines().count() as u64, 2 * EACH);
 }
@@ -146,14 +140,8 @@ fn two_logs_on_one_thread_do_not_mix() {
         write(&logs[1], "new", number);
     }
     drop(logs);
-    assert_eq!(
-        fs::read_to_string(&paths[0]).unwrap(),
-        "old 0\nold 1\nold 2\n"
-    );
-    assert_eq!(
-        fs::read_to_string(&paths[1]).unwrap(),
-        "new 0\nnew 1\nnew 2\n"
-    );
+    assert_eq!(fs::read_to_string(&paths[0]).unwrap(), "old 0\nold 1\nold 2\n");
+    assert_eq!(fs::read_to_string(&paths[1]).unwrap(), "new 0\nnew 1\nnew 2\n");
 }
 
 #[test]
@@ -186,10 +174,7 @@ fn when_the_path_cannot_be_reopened_the_old_file_is_kept() {
     assert_eq!(log.reopen().unwrap_err().kind(), io::ErrorKind::NotFound);
     write(&log, "a", 1);
     drop(log);
-    assert_eq!(
-        fs::read_to_string(moved.join("access.log")).unwrap(),
-        "a 1\n"
-    );
+    assert_eq!(fs::read_to_string(moved.join("access.log")).unwrap(), "a 1\n");
 }
 
 #[test]
@@ -249,16 +234,9 @@ fn a_reader_that_stalls_costs_records_beyond_the_bound_and_no_time() {
         let (mut reader, log) = before_a_pipe(blocking);
         let began = Instant::now();
         let records = flood(&log);
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         let dropped = log.dropped();
-        assert!(
-            dropped > records / 5,
-            "of {records} only {dropped} were dropped"
-        );
+        assert!(dropped > records / 5, "of {records} only {dropped} were dropped");
 
         let reading = thread::spawn(move || {
             let mut text = String::new();
@@ -266,23 +244,12 @@ fn a_reader_that_stalls_costs_records_beyond_the_bound_and_no_time() {
             text
         });
         log.close();
-        assert_eq!(
-            log.dropped(),
-            dropped,
-            "what was kept is written once the reader reads"
-        );
+        assert_eq!(log.dropped(), dropped, "what was kept is written once the reader reads");
         drop(log);
         let text = reading.join().unwrap();
-        assert!(
-            text.len() < 3 * BOUND,
-            "two buffers and a pipe hold the kept: {}",
-            text.len()
-        );
+        assert!(text.len() < 3 * BOUND, "two buffers and a pipe hold the kept: {}", text.len());
         assert_eq!(text.lines().count() as u64, records - dropped);
-        assert!(
-            text.lines()
-                .all(|line| line.starts_with("xxx") && line.len() > 1000)
-        );
+        assert!(text.lines().all(|line| line.starts_with("xxx") && line.len() > 1000));
     }
 }
 
@@ -295,11 +262,7 @@ fn a_reader_that_never_reads_does_not_hold_up_a_stop() {
         log.close();
         let took = began.elapsed();
         assert!(took < CLOSE_WITHIN + Duration::from_secs(1), "{took:?}");
-        assert_eq!(
-            log.shared.shards.load().1,
-            0,
-            "what nobody will write is not kept"
-        );
+        assert_eq!(log.shared.shards.load().1, 0, "what nobody will write is not kept");
         let before = log.dropped();
         write(&log, "a", 1);
         eventually(|| log.dropped(), |dropped| *dropped > before);
@@ -314,10 +277,7 @@ fn a_thread_that_ended_leaves_its_lines_but_no_shard() {
     for number in 0..50 {
         thread::scope(|scope| scope.spawn(|| write(&log, "a", number)).join().unwrap());
     }
-    eventually(
-        || fs::read_to_string(&path).unwrap().lines().count(),
-        |lines| *lines == 50,
-    );
+    eventually(|| fs::read_to_string(&path).unwrap().lines().count(), |lines| *lines == 50);
     write(&log, "b", 1);
     eventually(|| log.shared.shards.load(), |(shards, _)| *shards == 1);
 }
@@ -332,12 +292,8 @@ fn nanoseconds_per_record() {
         referer: Some(b"https://shop.example.com/"),
         ..sample::record()
     };
-    let hostile = Record {
-        user_agent: Some("\u{1b}[31m\"é\"\n".as_bytes()),
-        ..record
-    };
-    let template =
-        Template::parse("{time} {client} \"{method} {path}\" {status} {duration_ms}").unwrap();
+    let hostile = Record { user_agent: Some("\u{1b}[31m\"é\"\n".as_bytes()), ..record };
+    let template = template_pieces("{time} {client} \"{method} {path}\" {status} {duration_ms}").0;
     for (name, format, record) in [
         ("json", Format::Json, &record),
         ("json, hostile", Format::Json, &hostile),
@@ -355,10 +311,7 @@ fn nanoseconds_per_record() {
             began.elapsed() / RECORDS
         });
         rounds.sort_unstable();
-        println!(
-            "{name}: least {:?}, median {:?} per record",
-            rounds[0], rounds[20]
-        );
+        println!("{name}: least {:?}, median {:?} per record", rounds[0], rounds[20]);
         assert_eq!(log.dropped(), 0);
     }
 }

@@ -27,11 +27,7 @@ pub(super) fn or_dash<T>(out: &mut Vec<u8>, value: Option<T>, write: impl Fn(&mu
 }
 
 const fn thousandths(rest: u64) -> [u8; 3] {
-    [
-        b'0' + (rest / 100 % 10) as u8,
-        b'0' + (rest / 10 % 10) as u8,
-        b'0' + (rest % 10) as u8,
-    ]
+    [b'0' + (rest / 100 % 10) as u8, b'0' + (rest / 10 % 10) as u8, b'0' + (rest % 10) as u8]
 }
 
 #[cfg(test)]

@@ -73,16 +73,12 @@ impl Health {
         let (next, turned) = match (*self, written) {
             (Self::Fine, Ok(())) => (Self::Fine, None),
             (Self::Failing { lost }, Ok(())) => (Self::Fine, Some(Turned::Fine { lost })),
-            (Self::Fine, Err(Unwritten { records, error })) => (
-                Self::Failing { lost: records },
-                Some(Turned::Failing(error)),
-            ),
-            (Self::Failing { lost }, Err(Unwritten { records, error: _ })) => (
-                Self::Failing {
-                    lost: lost.saturating_add(records),
-                },
-                None,
-            ),
+            (Self::Fine, Err(Unwritten { records, error })) => {
+                (Self::Failing { lost: records }, Some(Turned::Failing(error)))
+            }
+            (Self::Failing { lost }, Err(Unwritten { records, error: _ })) => {
+                (Self::Failing { lost: lost.saturating_add(records) }, None)
+            }
         };
         *self = next;
         turned
@@ -108,23 +104,12 @@ mod tests {
 
     #[test]
     fn a_disk_that_fills_is_told_once_and_so_is_its_recovery() {
-        let failed = |records| {
-            Err(Unwritten {
-                records,
-                error: io::ErrorKind::StorageFull.into(),
-            })
-        };
+        let failed = |records| Err(Unwritten { records, error: io::ErrorKind::StorageFull.into() });
         let mut health = Health::Fine;
         assert!(health.observe(Ok(())).is_none());
-        assert!(matches!(
-            health.observe(failed(3)),
-            Some(Turned::Failing(_))
-        ));
+        assert!(matches!(health.observe(failed(3)), Some(Turned::Failing(_))));
         assert!(health.observe(failed(4)).is_none());
-        assert!(matches!(
-            health.observe(Ok(())),
-            Some(Turned::Fine { lost: 7 })
-        ));
+        assert!(matches!(health.observe(Ok(())), Some(Turned::Fine { lost: 7 })));
         assert!(health.observe(Ok(())).is_none());
     }
 }

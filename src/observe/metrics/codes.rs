@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The codes of the IANA registry, and the names of the two rows for all else.
 const NAMES: [&str; 65] = [
-    "100", "101", "102", "103", "104", "200", "201", "202", "203", "204", "205", "206", "207",
-    "208", "226", "300", "301", "302", "303", "304", "305", "306", "307", "308", "400", "401",
-    "402", "403", "404", "405", "406", "407", "408", "409", "410", "411", "412", "413", "414",
-    "415", "416", "417", "418", "421", "422", "423", "424", "425", "426", "428", "429", "431",
-    "451", "500", "501", "502", "503", "504", "505", "506", "507", "508", "510", "511", "other",
+    "100", "101", "102", "103", "104", "200", "201", "202", "203", "204", "205", "206", "207", "208", "226", "300",
+    "301", "302", "303", "304", "305", "306", "307", "308", "400", "401", "402", "403", "404", "405", "406", "407",
+    "408", "409", "410", "411", "412", "413", "414", "415", "416", "417", "418", "421", "422", "423", "424", "425",
+    "426", "428", "429", "431", "451", "500", "501", "502", "503", "504", "505", "506", "507", "508", "510", "511",
+    "other",
 ];
 
 const OTHER: usize = NAMES.len() - 1;
@@ -21,10 +21,7 @@ const OTHER: usize = NAMES.len() - 1;
 /// The row of each three-digit code, from 100 on.
 const ROWS: [u8; 900] = rows();
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler, which would refuse an index out of bounds"
-)]
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse an index out of bounds")]
 const fn rows() -> [u8; 900] {
     const fn number(digit: u8) -> usize {
         (digit - b'0') as usize
@@ -72,10 +69,7 @@ impl CodeCounters {
 
 impl Default for CodeCounters {
     fn default() -> Self {
-        Self {
-            counters: [const { AtomicU64::new(0) }; NAMES.len()],
-            none: AtomicU64::new(0),
-        }
+        Self { counters: [const { AtomicU64::new(0) }; NAMES.len()], none: AtomicU64::new(0) }
     }
 }
 
@@ -85,26 +79,18 @@ mod tests {
 
     fn counted(statuses: impl IntoIterator<Item = Option<u16>>) -> Vec<(&'static str, u64)> {
         let counters = CodeCounters::default();
-        statuses
-            .into_iter()
-            .for_each(|status| counters.count(status));
+        statuses.into_iter().for_each(|status| counters.count(status));
         counters.read().collect()
     }
 
     #[test]
     fn codes_are_counted_one_by_one() {
-        assert_eq!(
-            counted([200, 503, 200, 404].map(Some)),
-            [("200", 2), ("404", 1), ("503", 1)]
-        );
+        assert_eq!(counted([200, 503, 200, 404].map(Some)), [("200", 2), ("404", 1), ("503", 1)]);
     }
 
     #[test]
     fn a_code_that_nobody_registered_is_counted_with_its_like() {
-        assert_eq!(
-            counted([0, 99, 299, 499, 520, 999, 1000, u16::MAX].map(Some)),
-            [("other", 8)]
-        );
+        assert_eq!(counted([0, 99, 299, 499, 520, 999, 1000, u16::MAX].map(Some)), [("other", 8)]);
     }
 
     #[test]
@@ -117,12 +103,10 @@ mod tests {
         for name in NAMES.iter().filter(|name| **name != "other") {
             assert_eq!(counted([Some(name.parse().unwrap())]), [(*name, 1)]);
         }
-        let other = (0..=u16::MAX)
-            .map(Some)
-            .fold(CodeCounters::default(), |counters, status| {
-                counters.count(status);
-                counters
-            });
+        let other = (0..=u16::MAX).map(Some).fold(CodeCounters::default(), |counters, status| {
+            counters.count(status);
+            counters
+        });
         let others = other.read().find(|(name, _)| *name == "other").unwrap();
         assert_eq!(others.1, 65_536 - 64);
     }

@@ -55,8 +55,7 @@ impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         // Rounded up, so that 1 ms and 1 ns is beyond 1 ms.
-        let compared =
-            micros.saturating_add(u64::from(!duration.subsec_nanos().is_multiple_of(1000)));
+        let compared = micros.saturating_add(u64::from(!duration.subsec_nanos().is_multiple_of(1000)));
         let index = BOUNDS.partition_point(|(_, bound)| *bound < compared);
         let bucket = self.buckets.get(index).unwrap_or(&self.beyond);
         bucket.fetch_add(1, Ordering::Relaxed);
@@ -113,9 +112,7 @@ mod tests {
         let histogram = Histogram::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| {
-                    (0..10_000).for_each(|n| histogram.observe(Duration::from_micros(n)))
-                });
+                scope.spawn(|| (0..10_000).for_each(|n| histogram.observe(Duration::from_micros(n))));
             }
         });
         assert_eq!(histogram.read().count, 40_000);

@@ -18,9 +18,7 @@ pub fn open_fds() -> Option<u64> {
 }
 
 fn resident(status: &str) -> Option<u64> {
-    let value = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -37,13 +35,7 @@ mod tests {
 
     #[test]
     fn a_text_without_the_value_gives_none() {
-        for status in [
-            "",
-            "VmRSS:",
-            "VmRSS:\t12",
-            "VmRSS:\t-1 kB",
-            "VmRSS:\t18446744073709551615 kB",
-        ] {
+        for status in ["", "VmRSS:", "VmRSS:\t12", "VmRSS:\t-1 kB", "VmRSS:\t18446744073709551615 kB"] {
             assert_eq!(resident(status), None, "{status}");
         }
     }

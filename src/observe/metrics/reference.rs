@@ -19,26 +19,12 @@ fn page() -> String {
          |---|---|---|---|\n",
     );
     for family in table::ALL {
-        let labels: Vec<_> = family
-            .labels
-            .iter()
-            .map(|label| format!("`{}`", label.as_str()))
-            .collect();
-        let (name, kind, labels, help) = (
-            family.name,
-            family.kind.as_str(),
-            labels.join(" "),
-            family.help,
-        );
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{}`", label.as_str())).collect();
+        let (name, kind, labels, help) = (family.name, family.kind.as_str(), labels.join(" "), family.help);
         writeln!(page, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
     }
     let bounds: Vec<_> = BOUNDS.iter().map(|(name, _)| *name).collect();
-    writeln!(
-        page,
-        "\nBuckets of histograms, in seconds: {}.",
-        bounds.join(", ")
-    )
-    .unwrap();
+    writeln!(page, "\nBuckets of histograms, in seconds: {}.", bounds.join(", ")).unwrap();
     page
 }
 
@@ -50,8 +36,5 @@ fn the_reference_page_is_made_of_the_table() {
         fs::write(path, &page).unwrap();
     }
     let written = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/metrics.md is out of date; run EVENKEEL_BLESS=1 cargo test, and commit it"
-    );
+    assert!(written == page, "docs/metrics.md is out of date; run EVENKEEL_BLESS=1 cargo test, and commit it");
 }

@@ -160,33 +160,13 @@ mod tests {
     #[test]
     fn every_name_follows_the_rule() {
         for family in ALL {
-            let Family {
-                name,
-                kind,
-                help,
-                labels,
-            } = family;
+            let Family { name, kind, help, labels } = family;
             assert!(name.starts_with("evenkeel_"), "{name}");
-            assert!(
-                name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
-            assert_eq!(
-                *kind == Kind::Histogram,
-                name.ends_with("_duration_seconds"),
-                "{name}"
-            );
-            assert!(
-                help.ends_with('.') && !help.contains(['\n', '\\']),
-                "{name}"
-            );
-            assert_eq!(
-                labels.iter().collect::<HashSet<_>>().len(),
-                labels.len(),
-                "{name}"
-            );
+            assert_eq!(*kind == Kind::Histogram, name.ends_with("_duration_seconds"), "{name}");
+            assert!(help.ends_with('.') && !help.contains(['\n', '\\']), "{name}");
+            assert_eq!(labels.iter().collect::<HashSet<_>>().len(), labels.len(), "{name}");
         }
     }
 

@@ -71,29 +71,11 @@ impl Exposition {
 
     /// Begins a family. Each may be begun once; all its series follow before the next.
     pub fn family(&mut self, family: &Family) {
-        let Family {
-            name,
-            kind,
-            help,
-            labels: _,
-        } = *family;
-        debug_assert!(
-            !self.written.contains(&name),
-            "the family `{name}` is written twice"
-        );
+        let Family { name, kind, help, labels: _ } = *family;
+        debug_assert!(!self.written.contains(&name), "the family `{name}` is written twice");
         self.written.push(name);
         self.current = Some(*family);
-        self.push(&[
-            "# HELP ",
-            name,
-            " ",
-            help,
-            "\n# TYPE ",
-            name,
-            " ",
-            kind.as_str(),
-            "\n",
-        ]);
+        self.push(&["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind.as_str(), "\n"]);
     }
 
     /// Writes a series of the current family, which is a counter or a gauge.
@@ -102,11 +84,7 @@ impl Exposition {
             debug_assert!(false, "a series before any family");
             return;
         };
-        debug_assert!(
-            family.kind != Kind::Histogram,
-            "`{}` is a histogram",
-            family.name
-        );
+        debug_assert!(family.kind != Kind::Histogram, "`{}` is a histogram", family.name);
         self.check(&family, labels);
         self.line(family.name, "", labels, None, value.into());
     }
@@ -117,17 +95,9 @@ impl Exposition {
             debug_assert!(false, "a histogram before any family");
             return;
         };
-        debug_assert!(
-            family.kind == Kind::Histogram,
-            "`{}` is no histogram",
-            family.name
-        );
+        debug_assert!(family.kind == Kind::Histogram, "`{}` is no histogram", family.name);
         self.check(&family, labels);
-        let Distribution {
-            cumulative,
-            count,
-            sum,
-        } = *distribution;
+        let Distribution { cumulative, count, sum } = *distribution;
         for ((bound, _), within) in BOUNDS.iter().zip(cumulative) {
             self.line(family.name, "_bucket", labels, Some(bound), within.into());
         }
@@ -150,14 +120,7 @@ impl Exposition {
         );
     }
 
-    fn line(
-        &mut self,
-        name: &str,
-        suffix: &str,
-        labels: &[(Label, &str)],
-        bound: Option<&str>,
-        value: Value,
-    ) {
+    fn line(&mut self, name: &str, suffix: &str, labels: &[(Label, &str)], bound: Option<&str>, value: Value) {
         self.push(&[name, suffix]);
         let named = labels.iter().map(|(label, value)| (label.as_str(), *value));
         let mut before = "{";
@@ -213,14 +176,8 @@ mod tests {
 
     /// Reads the format as its specification says; stumbles over what is not in it.
     fn parse(page: &str) -> Vec<Series> {
-        let lines = page
-            .strip_suffix('\n')
-            .expect("the last line ends")
-            .split('\n');
-        lines
-            .filter(|line| !line.starts_with('#'))
-            .map(parse_series)
-            .collect()
+        let lines = page.strip_suffix('\n').expect("the last line ends").split('\n');
+        lines.filter(|line| !line.starts_with('#')).map(parse_series).collect()
     }
 
     fn parse_series(line: &str) -> Series {
@@ -246,11 +203,7 @@ mod tests {
             rest = characters.as_str();
         }
         let rest = rest.strip_prefix('}').unwrap_or(rest);
-        (
-            name.to_owned(),
-            labels,
-            rest.strip_prefix(' ').unwrap().parse().unwrap(),
-        )
+        (name.to_owned(), labels, rest.strip_prefix(' ').unwrap().parse().unwrap())
     }
 
     #[test]
@@ -293,10 +246,7 @@ mod tests {
             let found = series.iter().find(|(name, labels, _)| {
                 name.strip_prefix("evenkeel_request_duration_seconds") == Some(suffix)
                     && labels.first().unwrap() == &("route".to_owned(), "shop".to_owned())
-                    && labels
-                        .get(1)
-                        .map(|(label, bound)| (label.as_str(), bound.as_str()))
-                        == le.map(|le| ("le", le))
+                    && labels.get(1).map(|(label, bound)| (label.as_str(), bound.as_str())) == le.map(|le| ("le", le))
             });
             found.unwrap_or_else(|| panic!("no {suffix} {le:?}")).2
         };
@@ -312,12 +262,7 @@ mod tests {
 
     #[test]
     fn real_values_are_spelled_as_prometheus_reads_them() {
-        for (value, text) in [
-            (0.5, "0.5"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NEG_INFINITY, "-Inf"),
-            (f64::NAN, "NaN"),
-        ] {
+        for (value, text) in [(0.5, "0.5"), (f64::INFINITY, "+Inf"), (f64::NEG_INFINITY, "-Inf"), (f64::NAN, "NaN")] {
             assert_eq!(real(value), text);
         }
     }

@@ -1,0 +1,236 @@
+//! `upstreams`: the backends that serve one purpose, and the policy that they share.
+//!
+//! Invariant: an upstream has at least one backend and none twice. Deliberately absent: resolving names, and any
+//! opinion on whether a backend answers.
+
+use std::time::Duration;
+
+use super::address::BackendAddress;
+use super::health_check::{self, HealthCheck};
+use super::problem::{Place, Problem, Report};
+use super::retry::{self, Retry};
+use super::section::{Entry, Section, check_name, positive};
+use super::suggest;
+use super::tree::{Node, Value};
+use crate::units::Mistake;
+
+const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
+const BACKENDS: &str = "write `backends: [127.0.0.1:9001, 127.0.0.1:9002]`";
+
+/// pingora's `RoundRobin` keeps one entry per unit of weight: more would cost megabytes and say nothing new.
+const MOST_WEIGHT: u64 = 1000;
+/// pingora's `RoundRobin` counts backends in 16 bits.
+const MOST_BACKENDS: usize = 65_535;
+/// Backends that serve one purpose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Unique in the file.
+    pub name: String,
+    /// In the order of the file; at least one, no address twice.
+    pub backends: Vec<Backend>,
+    /// How one of them is picked.
+    pub balance: Balance,
+    /// None: a backend is fit until traffic says otherwise.
+    pub health_check: Option<HealthCheck>,
+    /// None: a request is tried once.
+    pub retry: Option<Retry>,
+    /// How long a backend may take.
+    pub timeouts: UpstreamTimeouts,
+}
+
+impl Upstream {
+    /// An upstream with the defaults of a file.
+    pub fn new(name: impl Into<String>, backends: Vec<Backend>) -> Self {
+        Upstream {
+            name: name.into(),
+            backends,
+            balance: Balance::default(),
+            health_check: Some(HealthCheck::default()),
+            retry: Some(Retry::default()),
+            timeouts: UpstreamTimeouts::default(),
+        }
+    }
+}
+
+/// One address that can answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Its identity.
+    pub address: BackendAddress,
+    /// Its share of the traffic, relative to the others; 0 takes none. Up to 1000.
+    pub weight: u32,
+}
+
+impl Backend {
+    /// A backend of weight 1.
+    pub fn new(address: BackendAddress) -> Self {
+        Backend { address, weight: 1 }
+    }
+}
+
+/// How a backend is picked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other, by weight.
+    #[default]
+    RoundRobin,
+}
+
+/// How long a backend may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// To accept a connection.
+    pub connect: Duration,
+    /// From the end of the request to the first byte of the response.
+    pub first_byte: Duration,
+    /// Between two reads or writes.
+    pub idle: Duration,
+    /// For a whole request with all its attempts; None: unlimited.
+    pub total: Option<Duration>,
+    /// How long an idle connection is kept for reuse.
+    pub keep_alive: Duration,
+    /// Between two bytes of an upgraded connection (WebSocket).
+    pub tunnel: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        UpstreamTimeouts {
+            // One lost SYN is sent again after 1 s; two are a reason to go elsewhere.
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+            // Downloads and streams have no natural end.
+            total: None,
+            keep_alive: Duration::from_secs(60),
+            // WebSockets are silent for long, but not for ever.
+            tunnel: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// The upstreams in the order of the file; their names stay in step with the keys even after problems.
+pub(super) fn read(report: &Report, entry: Option<Entry<'_>>) -> Vec<Upstream> {
+    let named = entry.map_or(&[][..], |entry| entry.named(report, EXAMPLE));
+    named
+        .iter()
+        .map(|(key, node)| {
+            check_name(report, "an upstream", &key.text, key.place);
+            let title = format!("upstream `{}`", key.text);
+            let section = Section::open(report, "upstream", title, Some(key.place), node);
+            section.map_or_else(|| Upstream::new(key.text.as_str(), Vec::new()), |section| read_one(section, &key.text))
+        })
+        .collect()
+}
+
+fn read_one(mut section: Section<'_>, name: &str) -> Upstream {
+    let report = section.report();
+    let upstream = Upstream {
+        name: name.to_owned(),
+        backends: section
+            .required("backends", BACKENDS)
+            .map(|entry| read_backends(report, entry, name))
+            .unwrap_or_default(),
+        balance: section.entry("balance").and_then(|entry| read_balance(report, entry)).unwrap_or_default(),
+        health_check: health_check::read(&mut section),
+        retry: retry::read(&mut section),
+        timeouts: read_timeouts(section.section("timeouts", "upstream timeouts")),
+    };
+    section.close();
+    upstream
+}
+
+fn read_backends(report: &Report, entry: Entry<'_>, upstream: &str) -> Vec<Backend> {
+    let items = entry.items(report, BACKENDS);
+    if items.len() > MOST_BACKENDS {
+        let message = format!("upstream `{upstream}` has {} backends", items.len());
+        report.add(
+            Problem::at(entry.key.place, message)
+                .help(format!("at most {MOST_BACKENDS}: spread them over several upstreams")),
+        );
+    }
+    let mut places = std::collections::HashMap::new();
+    let mut backends = Vec::new();
+    for (backend, place) in items.iter().filter_map(|item| read_backend(report, item)) {
+        // The case of a name says nothing, so it does not make another backend.
+        let identity = backend.address.to_string().to_ascii_lowercase();
+        let identity =
+            if let BackendAddress::Unix(path) = &backend.address { path.display().to_string() } else { identity };
+        if let Some(first) = places.get(&identity) {
+            let message = format!("backend `{}` stands twice in upstream `{upstream}`", backend.address);
+            let problem = Problem::at(place, message).label("again here").related(*first, "first here");
+            report.add(problem.help("keep one of them; a `weight` gives it more traffic"));
+        } else {
+            places.insert(identity, place);
+        }
+        backends.push(backend);
+    }
+    backends
+}
+
+/// An address, or a mapping with an address and a weight.
+fn read_backend(report: &Report, node: &Node) -> Option<(Backend, Place)> {
+    let parse = |text: &str| text.parse::<BackendAddress>();
+    match &node.value {
+        Value::Scalar(text) => match parse(text) {
+            Ok(address) => Some((Backend::new(address), node.place)),
+            Err(mistake) => {
+                report.add(super::section::mistaken(node.place, mistake));
+                None
+            }
+        },
+        Value::Mapping(_) => {
+            let mut section = Section::open(report, "backend", "a backend", Some(node.place), node)?;
+            let written = section.required("address", "write `{ address: 127.0.0.1:9001, weight: 3 }`");
+            let address = written.and_then(|entry| entry.parsed(report, parse));
+            let weight = section.number("weight", 1, 0..=MOST_WEIGHT);
+            section.close();
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+            Some((Backend { address: address?, weight }, written?.node.place))
+        }
+        Value::Null | Value::Sequence(_) => {
+            let message = format!("a backend must be an address, not {}", super::section::kind_of(&node.value));
+            report.add(
+                Problem::at(node.place, message)
+                    .help("write `127.0.0.1:9001`, or `{ address: 127.0.0.1:9001, weight: 3 }`"),
+            );
+            None
+        }
+    }
+}
+
+fn read_balance(report: &Report, entry: Entry<'_>) -> Option<Balance> {
+    const LATER: [&str; 5] = ["least_request", "peak_ewma", "random", "ring_hash", "maglev"];
+    const HELP: &str = "this policy is not supported by this version; write `round_robin`";
+    if let Value::Mapping(entries) = &entry.node.value {
+        let names = entries.first().filter(|(key, _)| LATER.contains(&key.text.as_str()));
+        let help = if names.is_some() { HELP } else { "write `round_robin`" };
+        report.add(Problem::at(entry.node.place, "`balance` must be the name of a policy").help(help));
+        return None;
+    }
+    entry.parsed(report, |text| match text {
+        "round_robin" => Ok(Balance::RoundRobin),
+        _ if LATER.contains(&text) => Err(Mistake::new(format!("no policy is called `{text}`"), HELP)),
+        _ => Err(Mistake::new(
+            format!("no policy is called `{text}`"),
+            suggest::help(text, "policies", &["round_robin"]),
+        )),
+    })
+}
+
+fn read_timeouts(mut section: Section<'_>) -> UpstreamTimeouts {
+    let default = UpstreamTimeouts::default();
+    let timeouts = UpstreamTimeouts {
+        connect: section.duration("connect", default.connect),
+        first_byte: section.duration("first_byte", default.first_byte),
+        idle: section.duration("idle", default.idle),
+        total: section.parsed("total", default.total, |text| match text {
+            "unlimited" => Ok(None),
+            _ => positive("total", text, "write `unlimited`").map(Some),
+        }),
+        keep_alive: section.duration("keep_alive", default.keep_alive),
+        tunnel: section.duration("tunnel", default.tunnel),
+    };
+    section.close();
+    timeouts
+}

@@ -1,0 +1,246 @@
+//! The balancer as its users run it: the program, a file, signals.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::client::{self, Response};
+use super::{PATIENCE, eventually, free_address};
+
+/// A running balancer with a folder of its own; killed when dropped.
+pub struct Balancer {
+    /// Where it takes requests (listener `web`).
+    pub address: SocketAddr,
+    /// Its admin address.
+    pub admin: SocketAddr,
+    /// Its folder: the file, its logs, its sockets.
+    pub folder: TempDir,
+    child: Child,
+}
+
+/// A balancer to be started.
+pub struct Setup {
+    address: SocketAddr,
+    admin: SocketAddr,
+    listener: String,
+    upstream: String,
+    top: String,
+    backends: Vec<String>,
+    extra_listeners: String,
+}
+
+impl Setup {
+    /// A line of settings for the listener `web`, as in `timeouts: { request_header: 1s }`.
+    pub fn listener(mut self, settings: &str) -> Setup {
+        self.listener = settings.to_owned();
+        self
+    }
+
+    /// A line of settings for the upstream `app`.
+    pub fn upstream(mut self, settings: &str) -> Setup {
+        self.upstream = settings.to_owned();
+        self
+    }
+
+    /// Lines for the top level.
+    pub fn top(mut self, settings: &str) -> Setup {
+        self.top = settings.to_owned();
+        self
+    }
+
+    /// More listeners, each a line such as `  name: { address: 127.0.0.1:1 }`.
+    pub fn more_listeners(mut self, lines: &str) -> Setup {
+        self.extra_listeners = lines.to_owned();
+        self
+    }
+
+    /// The whole file. Its access log is `access.log` in its folder, as JSON, unless `top` says otherwise.
+    pub fn text(&self) -> String {
+        let comma = |settings: &str| if settings.is_empty() { String::new() } else { format!(", {settings}") };
+        let log = if self.top.contains("access_log") { "" } else { "access_log: { path: access.log }\n" };
+        let threads = if self.top.contains("threads:") { "" } else { "threads: 2\n" };
+        format!(
+            "version: 1\n{threads}pid_file: evenkeel.pid\nupgrade_sock: upgrade.sock\n{log}{top}\n\
+             admin: {{ address: {admin} }}\n\
+             listeners:\n  web: {{ address: {address}{listener} }}\n{more}\n\
+             upstreams:\n  app: {{ backends: [{backends}]{upstream} }}\n\
+             routes:\n  - upstream: app\n",
+            top = self.top,
+            admin = self.admin,
+            address = self.address,
+            listener = comma(&self.listener),
+            more = self.extra_listeners,
+            backends = self.backends.join(", "),
+            upstream = comma(&self.upstream),
+        )
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Balancer {
+        let folder = tempfile::tempdir().expect("a folder");
+        self.start_in(folder)
+    }
+
+    /// Starts it in a folder that is there already (with certificates, say).
+    pub fn start_in(self, folder: TempDir) -> Balancer {
+        std::fs::write(folder.path().join("evenkeel.yaml"), self.text()).expect("the file");
+        let child = spawn(folder.path(), &[]);
+        let mut balancer = Balancer { address: self.address, admin: self.admin, folder, child };
+        balancer.wait_ready();
+        balancer
+    }
+}
+
+impl Balancer {
+    /// A balancer before these backends: `host:port`, or a mapping such as `{ address: …, weight: 3 }`.
+    pub fn before<B: ToString>(backends: impl IntoIterator<Item = B>) -> Setup {
+        Setup {
+            address: free_address(),
+            admin: free_address(),
+            listener: String::new(),
+            upstream: String::new(),
+            top: String::new(),
+            backends: backends.into_iter().map(|backend| backend.to_string()).collect(),
+            extra_listeners: String::new(),
+        }
+    }
+
+    /// Its configuration file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("evenkeel.yaml")
+    }
+
+    /// Waits until `/readyz` says yes.
+    #[track_caller]
+    pub fn wait_ready(&mut self) {
+        let admin = self.admin;
+        let end = Instant::now() + PATIENCE;
+        while !is_ready(admin) {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the balancer ended with {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < end, "the balancer is not ready:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn get(&self, target: &str) -> Response {
+        client::get(self.address, target)
+    }
+
+    /// One series of the metrics, by its full name with labels; 0 if it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = client::get(self.admin, "/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
+    }
+
+    /// Whether the backend is marked healthy.
+    pub fn healthy(&self, backend: SocketAddr) -> bool {
+        self.metric(&format!("evenkeel_backend_healthy{{upstream=\"app\",backend=\"{backend}\"}}")) == 1.0
+    }
+
+    #[track_caller]
+    pub fn wait_healthy(&self, backend: SocketAddr, healthy: bool) {
+        let what = format!("{backend} healthy: {healthy}");
+        eventually(&what, || self.healthy(backend) == healthy, || self.log());
+    }
+
+    /// What it has written to its error output.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// The access log's lines, once there are `count`.
+    #[track_caller]
+    pub fn access_log(&self, count: usize) -> Vec<serde_json::Value> {
+        let path = self.folder.path().join("access.log");
+        let read = || std::fs::read_to_string(&path).unwrap_or_default();
+        eventually("the access log's lines", || read().lines().count() >= count, read);
+        read().lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a living process");
+    }
+
+    /// Resident memory of the process in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < end, "the balancer does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts another process in the same folder with these arguments besides `-c`; its output joins ours.
+    pub fn spawn_beside(&self, arguments: &[&str]) -> Child {
+        spawn(self.folder.path(), arguments)
+    }
+
+    /// From now on this is the process that is meant.
+    pub fn succeeded_by(&mut self, child: Child) -> Child {
+        std::mem::replace(&mut self.child, child)
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- the balancer said:\n{}", self.log());
+        }
+    }
+}
+
+/// The program with these arguments, in `folder`.
+pub fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Whether this admin address says that its process is ready.
+pub fn is_ready(admin: SocketAddr) -> bool {
+    client::Client::connect(admin)
+        .and_then(|mut client| {
+            client.send(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+            client.response(false)
+        })
+        .is_ok_and(|response| response.status == 200)
+}
+
+fn spawn(folder: &Path, arguments: &[&str]) -> Child {
+    let log = |name: &str| {
+        let path = folder.join(name);
+        File::options().create(true).append(true).open(path).expect("a file for its output")
+    };
+    let mut command = program(folder, &["-c", "evenkeel.yaml"]);
+    command.args(arguments).stdout(log("stdout")).stderr(log("stderr"));
+    command.spawn().expect("the program starts")
+}

@@ -1,0 +1,30 @@
+//! What the stories are told with: origins, the balancer as a process, clients.
+
+pub mod balancer;
+pub mod client;
+pub mod origin;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+pub use balancer::Balancer;
+pub use origin::{Answer, Origin};
+
+/// How long anything that must happen may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds; `describe` says what was last seen if it never does.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool, describe: impl Fn() -> String) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not come true in {PATIENCE:?}; last seen: {}", describe());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An address on which nobody listens at the moment.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address")
+}
