@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Default)]
 pub struct Lifecycle {
     stage: AtomicU8,
-    waiting: Mutex<Vec<(Stage, Box<dyn FnOnce() + Send>)>>,
+    waiting: Mutex<Vec<(Stage, Call)>>,
 }
+
+type Call = Box<dyn FnOnce() + Send>;
 
 /// One stage of the process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use super::problem::Problem;
-use super::section::{Section, is_off, is_on, positive};
-use crate::units;
+use super::section::{Section, is_off, is_on};
 
 /// A backend that must pass or fail more checks than this in a row never turns.
 const MOST_CHECKS: u64 = 100;

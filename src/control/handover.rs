@@ -124,9 +124,8 @@ fn receive_all(from: &OwnedFd) -> io::Result<Sockets> {
             return Ok(sockets);
         }
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
-        let descriptor = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
+        let descriptor = ancillary.drain().find_map(|message| {
+            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message { descriptors.next() } else { None }
         });
         let (Some(name), Some(descriptor)) = (name, descriptor) else {
             return Err(io::Error::new(

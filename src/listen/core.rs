@@ -46,6 +46,13 @@ pub(super) struct Core<P> {
     pub(super) shutdown: ShutdownWatch,
 }
 
+/// One accept loop, and what it accepts with.
+struct Accepting<P> {
+    socket: Arc<Watched>,
+    app: Arc<App<P>>,
+    task: JoinHandle<()>,
+}
+
 impl<P> Core<P>
 where
     P: ProxyHttp + Send + Sync + 'static,
@@ -55,7 +62,7 @@ where
     pub(super) fn run(self, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {
-            let mut accepting: HashMap<usize, (Arc<Watched>, Arc<App<P>>, JoinHandle<()>)> = HashMap::new();
+            let mut accepting: HashMap<usize, Accepting<P>> = HashMap::new();
             let mut clock = tokio::time::interval(deadline::TICK);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -71,7 +78,8 @@ where
                                 let socket = Arc::new(socket);
                                 let app = Arc::new(App::new(self.proxy.clone(), listener));
                                 let task = accept(socket.clone(), app.clone(), self.shutdown.clone());
-                                accepting.insert(id, (socket, app, tokio::spawn(task)));
+                                let task = tokio::spawn(task);
+                                accepting.insert(id, Accepting { socket, app, task });
                             }
                             Err(error) => {
                                 log::error!(listener = listener.name, error:%; "listening socket could not be watched")
@@ -79,12 +87,12 @@ where
                         }
                     }
                     Some(Command::Remove(id)) => {
-                        if let Some((_, _, task)) = accepting.remove(&id) {
-                            task.abort();
+                        if let Some(accepting) = accepting.remove(&id) {
+                            accepting.task.abort();
                         }
                     }
                     Some(Command::Drain(backlog, done)) => {
-                        for (_, (socket, app, task)) in accepting.drain() {
+                        for (_, Accepting { socket, app, task }) in accepting.drain() {
                             task.abort();
                             if backlog == Backlog::Take {
                                 take_backlog(&socket, &app, &self.shutdown).await;

@@ -131,11 +131,8 @@ fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Err
 
 /// What pingora's sessions show of the handshake.
 pub(super) fn digest(connection: &ServerConnection) -> Option<Arc<SslDigest>> {
-    let version = match connection.protocol_version()? {
-        rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
-        rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
-        _ => "TLS",
-    };
+    let is_1_3 = connection.protocol_version()? == rustls::ProtocolVersion::TLSv1_3;
+    let version = if is_1_3 { "TLSv1.3" } else { "TLSv1.2" };
     let suite = connection.negotiated_cipher_suite()?.suite().as_str().unwrap_or("unknown");
     Some(Arc::new(SslDigest::new(suite, version, None, None, Vec::new())))
 }

@@ -91,10 +91,13 @@ impl Context {
 
     /// No connection. The request may go to another backend; the backend has one more verdict against it.
     pub(super) fn connect_failed(&mut self, session: &Session, error: Box<Error>) -> Box<Error> {
-        let reason = match error.etype() {
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Reason::ConnectTimeout,
-            ErrorType::InternalError => Reason::Internal,
-            _ => Reason::ConnectFailed,
+        let late = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+        let reason = if matches!(error.etype(), ErrorType::InternalError) {
+            Reason::Internal
+        } else if late {
+            Reason::ConnectTimeout
+        } else {
+            Reason::ConnectFailed
         };
         if let (Some(attempt), Some(route)) = (&self.attempt, &self.route)
             && let Some(thresholds) = route.upstream.thresholds()
@@ -162,17 +165,17 @@ impl Context {
 
 /// What an error of pingora's means for the request.
 pub(super) fn reason(error: &Error, answered: bool) -> Reason {
-    use ErrorType::{ConnectionClosed, HTTPStatus, InternalError, ReadError, ReadTimedout, WriteError, WriteTimedout};
-    match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) if answered => Reason::IdleTimeout,
-        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Reason::FirstByteTimeout,
-        (ErrorSource::Upstream, ConnectionClosed | ReadError | WriteError) => Reason::Reset,
-        (ErrorSource::Upstream, _) => Reason::BadResponse,
-        (ErrorSource::Downstream, ReadTimedout) => Reason::RequestTimeout,
-        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => Reason::ClientGone,
-        (ErrorSource::Downstream, ErrorType::H2Error) => Reason::ClientGone,
-        (ErrorSource::Downstream, _) => Reason::BadRequest,
-        (ErrorSource::Internal | ErrorSource::Unset, HTTPStatus(503)) => Reason::NoBackend,
-        (ErrorSource::Internal | ErrorSource::Unset, HTTPStatus(_) | InternalError | _) => Reason::Internal,
+    let kind = error.etype();
+    let timed_out = matches!(kind, ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+    let broken = matches!(kind, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError);
+    match error.esource() {
+        ErrorSource::Upstream if timed_out && answered => Reason::IdleTimeout,
+        ErrorSource::Upstream if timed_out => Reason::FirstByteTimeout,
+        ErrorSource::Upstream if broken => Reason::Reset,
+        ErrorSource::Upstream => Reason::BadResponse,
+        ErrorSource::Downstream if matches!(kind, ErrorType::ReadTimedout) => Reason::RequestTimeout,
+        ErrorSource::Downstream if broken || timed_out || matches!(kind, ErrorType::H2Error) => Reason::ClientGone,
+        ErrorSource::Downstream => Reason::BadRequest,
+        ErrorSource::Internal | ErrorSource::Unset => Reason::Internal,
     }
 }

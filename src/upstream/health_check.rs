@@ -52,9 +52,9 @@ impl HealthChecks {
                     .remove(&key)
                     .filter(|running| running.check == *check && Arc::ptr_eq(&running.state, &backend.state));
                 let running = unchanged.unwrap_or_else(|| Running {
-                    check: check.clone(),
+                    check: *check,
                     state: backend.state.clone(),
-                    task: tokio::spawn(watch(backend.clone(), check.clone(), thresholds)).abort_handle(),
+                    task: tokio::spawn(watch(backend.clone(), *check, thresholds)).abort_handle(),
                 });
                 if let Some(replaced) = self.running.insert(key, running) {
                     replaced.task.abort();
