@@ -8,14 +8,14 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::prelude::Opt;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -50,7 +50,7 @@ pub enum Sockets {
 }
 
 /// Why the process cannot start though its configuration is right: the machine said no.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StartError(String);
 
 impl fmt::Display for StartError {
@@ -115,10 +115,10 @@ impl Prepared {
     /// With `daemon` in the configuration the calling process ends in here and its child goes on.
     ///
     /// # Errors
-    /// If the handles of the sockets cannot be shared.
+    /// If the machine said no after all: no thread, no descriptor.
     pub fn run<W>(self, until: impl FnOnce(Arc<Ending>, &Running) -> W) -> Result<(), StartError>
     where
-        W: ShutdownSignalWatch + 'static,
+        W: ShutdownSignalWatch + Send + Sync + 'static,
     {
         let Prepared { config, file, compiled, acceptors, admin, predecessor } = self;
         let running = Running::new(compiled.snapshot);
@@ -130,6 +130,7 @@ impl Prepared {
             admin: for_successor.map_err(fault)?,
             admin_given: running.admin_given.clone(),
             upgrade_sock: PathBuf::from(&config.server.upgrade_sock),
+            pid_file: PathBuf::from(&config.server.pid_file),
             lame_duck: config.lame_duck,
             grace: Duration::from_secs(config.server.grace_period_seconds.unwrap_or(0)),
         });
@@ -144,9 +145,9 @@ impl Prepared {
         let service =
             Service { parts: Some(Parts { config, file, listeners, admin, predecessor }), running: running.clone() };
         server.add_service(service);
-        server.run(RunArgs { shutdown_signal: Box::new(watch) });
-        running.end();
-        Ok(())
+        let until = Until { watch, aborted: running.aborted.clone() };
+        server.run(RunArgs { shutdown_signal: Box::new(until) });
+        running.end()
     }
 }
 
@@ -162,7 +163,10 @@ pub struct Running {
     /// The edge, once it runs.
     pub edge: Arc<OnceLock<Arc<Edge>>>,
     admin_given: Arc<Notify>,
-    pid_file: Arc<OnceLock<PidFile>>,
+    pid_file: Arc<Mutex<Option<PidFile>>>,
+    /// Told when the start has failed, and why.
+    aborted: Arc<Notify>,
+    failure: Arc<OnceLock<StartError>>,
 }
 
 impl Running {
@@ -174,15 +178,35 @@ impl Running {
             edge: Arc::default(),
             admin_given: Arc::default(),
             pid_file: Arc::default(),
+            aborted: Arc::default(),
+            failure: Arc::default(),
         }
     }
 
-    fn end(&self) {
+    fn end(&self) -> Result<(), StartError> {
         if let Some(edge) = self.edge.get() {
             edge.stop();
         }
         if let Some(log) = &self.current.load().access_log {
             log.close();
+        }
+        drop(self.pid_file.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.failure.get().cloned().map_or(Ok(()), Err)
+    }
+}
+
+/// Waits for the end that was asked for, or for a start that failed.
+struct Until<W> {
+    watch: W,
+    aborted: Arc<Notify>,
+}
+
+#[async_trait]
+impl<W: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Until<W> {
+    async fn recv(&self) -> ShutdownSignal {
+        tokio::select! {
+            signal = self.watch.recv() => signal,
+            () = self.aborted.notified() => ShutdownSignal::FastShutdown,
         }
     }
 }
@@ -220,8 +244,8 @@ impl ServiceWithDependents for Service {
                 }
             }
             Err(error) => {
-                eprintln!("error: {error}");
-                std::process::exit(crate::exit::START);
+                drop(self.running.failure.set(error));
+                self.running.aborted.notify_one();
             }
         }
     }
@@ -270,6 +294,7 @@ async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Resu
         edge,
         checks,
         counters: running.counters.clone(),
+        former_log: None,
     })
 }
 
@@ -297,14 +322,15 @@ fn for_pingora(conf: &ServerConf) -> ServerConf {
     conf
 }
 
-/// A daemon's pid file is written by pingora, a library has none to write.
+/// A library has no pid file; a daemon's is written by pingora when it forks, and removed by us.
 fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
-    if config.server.daemon || config.server.pid_file.is_empty() {
+    if config.server.pid_file.is_empty() {
         return;
     }
     let path = config.server.pid_file.as_ref();
-    match if took_over { PidFile::replace(path) } else { PidFile::write(path) } {
-        Ok(file) => drop(running.pid_file.set(file)),
+    let replace = took_over || config.server.daemon;
+    match if replace { PidFile::replace(path) } else { PidFile::write(path) } {
+        Ok(file) => *running.pid_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
         Err(error) => log::info!(pid_file = config.server.pid_file, error:%; "running without a pid file"),
     }
 }
@@ -326,7 +352,8 @@ async fn obey(mut reloader: Reloader, running: &Running) {
                     continue;
                 }
                 notify("RELOADING=1");
-                reloader.reload();
+                // It may wait for names to resolve; checks and admin go on meanwhile.
+                tokio::task::block_in_place(|| reloader.reload());
                 notify("READY=1");
                 reloader.reopen_log();
             }

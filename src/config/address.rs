@@ -23,6 +23,15 @@ pub enum Address {
 }
 
 impl Address {
+    /// Removes the file of a UNIX socket on which nobody listens any more.
+    pub fn remove_file(&self) {
+        if let Address::Unix(path) = self
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            log::debug!(error:%; "socket file could not be removed");
+        }
+    }
+
     /// The admin address of a configuration that names none.
     pub(super) const fn loopback(port: u16) -> Self {
         Address::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))

@@ -33,9 +33,17 @@ impl PidFile {
     /// # Errors
     /// The system's.
     pub fn replace(path: &Path) -> io::Result<PidFile> {
-        private_folder(path)?;
-        fs::write(path, format!("{}\n", std::process::id()))?;
+        PidFile::claim(path)?;
         Ok(PidFile(path.to_owned()))
+    }
+
+    /// The same, where the file is known to be ours to remove already.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn claim(path: &Path) -> io::Result<()> {
+        private_folder(path)?;
+        fs::write(path, format!("{}\n", std::process::id()))
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Reloader {
     pub checks: HealthChecks,
     /// Where reloads are counted.
     pub counters: Arc<Counters>,
+    /// Held until the next reload, when its last requests are over: closing a log may wait for its reader, and
+    /// must not do so on a core.
+    pub former_log: Option<Arc<AccessLog>>,
 }
 
 impl Reloader {
@@ -89,6 +92,7 @@ impl Reloader {
             .collect();
         // From here on nothing fails.
         let snapshot = Arc::new(compiled.snapshot);
+        self.former_log.clone_from(&former.access_log);
         self.checks.follow(&snapshot.upstreams);
         self.current.publish(snapshot);
         for (listener, settings) in compiled.settings {

@@ -13,8 +13,8 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::handover;
 use super::notify::notify;
+use super::{handover, pid_file};
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Backlog, Edge};
 
@@ -31,6 +31,8 @@ pub struct Ending {
     pub admin_given: Arc<Notify>,
     /// Where a successor waits.
     pub upgrade_sock: PathBuf,
+    /// Where our number is written.
+    pub pid_file: PathBuf,
     /// How long new connections are still answered after TERM.
     pub lame_duck: Duration,
     /// How long requests in flight may take to end.
@@ -49,7 +51,14 @@ impl Ending {
 
     async fn finish(&self, backlog: Backlog) {
         let Some(edge) = self.edge.get() else { return };
-        if edge.drain(backlog, self.grace).await {
+        let listeners = edge.listeners();
+        let drained = edge.drain(backlog, self.grace).await;
+        if backlog == Backlog::Take {
+            for listener in listeners {
+                listener.address.remove_file();
+            }
+        }
+        if drained {
             log::info!("drained; nothing was cut");
         } else {
             log::warn!(connections = edge.connections(); "grace period ended; the rest is cut");
@@ -72,8 +81,19 @@ impl Ending {
             Err(error) => {
                 let place = self.upgrade_sock.display();
                 log::error!(error:%, upgrade_sock:% = place; "sockets were not handed over; serving on");
+                self.reclaim_pid_file();
                 false
             }
+        }
+    }
+
+    /// A successor that daemonised before it failed has put its number there.
+    fn reclaim_pid_file(&self) {
+        if !self.pid_file.as_os_str().is_empty()
+            && pid_file::running(&self.pid_file).is_none()
+            && let Err(error) = pid_file::PidFile::claim(&self.pid_file)
+        {
+            log::warn!(error:%; "pid file could not be written again");
         }
     }
 

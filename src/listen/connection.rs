@@ -120,7 +120,7 @@ where
     if !stream.park(due, Awaited::Progress).await {
         return;
     }
-    stream.expect_head(due);
+    stream.expect_head(due, Awaited::Progress);
     let http2 = app.listener.settings().http2;
     match Box::pin(protocol(&mut stream, http2)).await {
         None => return,
@@ -144,13 +144,13 @@ where
         let due = Tick::after(app.listener.settings().keep_alive);
         if !stream.next_request_is_unread() {
             // It may be in the session's hands already: no waiting for bytes that will not come.
-            stream.expect_head(due);
+            stream.expect_head(due, Awaited::NextRequest);
             continue;
         }
         if !stream.park(due, Awaited::NextRequest).await {
             return;
         }
-        stream.expect_head(Tick::after(app.listener.settings().request_header));
+        stream.expect_head(Tick::after(app.listener.settings().request_header), Awaited::Progress);
     }
 }
 

@@ -37,7 +37,7 @@ impl Tick {
 }
 
 /// What a connection waits for, which decides what draining means for it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
     /// The rest of something that has begun, or a first request: draining leaves it its time.
     Progress,

@@ -84,6 +84,11 @@ impl Edge {
         }
     }
 
+    /// The listeners that accept.
+    pub fn listeners(&self) -> Vec<Arc<Listener>> {
+        lock(&self.listening).iter().map(|(listener, _)| listener.clone()).collect()
+    }
+
     /// The listeners with a handle of their sockets, to pass on to a successor.
     ///
     /// # Errors

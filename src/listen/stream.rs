@@ -83,6 +83,7 @@ pub struct EdgeStream {
     fresh: bool,
     /// When the head that is being read must be complete.
     head_due: Option<Tick>,
+    awaited: Awaited,
     head_received: AtomicBool,
     /// Bytes given to the session for the request at hand, with those it had from before; none when unknown.
     delivered: Option<u64>,
@@ -105,6 +106,7 @@ impl EdgeStream {
             http2: false,
             fresh: true,
             head_due: None,
+            awaited: Awaited::Progress,
             head_received: AtomicBool::new(false),
             delivered: Some(0),
             request_bytes: AtomicU64::new(UNKNOWN),
@@ -137,9 +139,11 @@ impl EdgeStream {
         self.ticket = None;
     }
 
-    /// Starts the deadline of a head.
-    pub(super) fn expect_head(&mut self, due: Tick) {
+    /// Starts the deadline of a head. A client that is `Awaited::NextRequest` may not have begun one, and is not
+    /// told when it is late.
+    pub(super) fn expect_head(&mut self, due: Tick, awaited: Awaited) {
         self.ticket = None;
+        self.awaited = awaited;
         self.head_due = Some(due);
         self.head_received.store(false, Ordering::Relaxed);
     }
@@ -227,7 +231,7 @@ impl EdgeStream {
         if due.passed() {
             self.head_due = None;
             self.client.listener.counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
-            if !self.http2 {
+            if !self.http2 && self.awaited == Awaited::Progress {
                 // One try: a client that does not read either is not waited for.
                 drop(Pin::new(&mut self.socket).poll_write(context, REQUEST_TIMEOUT));
                 drop(Pin::new(&mut self.socket).poll_flush(context));
@@ -235,7 +239,12 @@ impl EdgeStream {
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         if self.ticket.is_none() {
-            self.ticket = Some(Ticket::new(context.waker(), due, Awaited::Progress));
+            self.ticket = Some(Ticket::new(context.waker(), due, self.awaited));
+        }
+        if self.ticket.as_ref().is_some_and(Ticket::expired) {
+            // Draining has shortened it.
+            self.head_due = None;
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         Poll::Pending
     }

@@ -66,7 +66,10 @@ impl Context {
     pub(super) fn arrive(&mut self, session: &mut Session) -> Result<()> {
         self.client = listen::client_of(session).cloned();
         self.host = crate::admit::host_of(session.req_header());
-        let Some(rules) = self.rules() else { return Ok(()) };
+        let Some(rules) = self.rules() else {
+            session.set_keepalive(None);
+            return Ok(());
+        };
         session.set_read_timeout(Some(rules.request_body_idle));
         session.set_write_timeout(Some(rules.response_write_idle));
         session.set_total_drain_timeout(Some(DRAIN_BODY));

@@ -226,7 +226,8 @@ impl ProxyHttp for Proxy {
 impl Context {
     /// Whether a request is understood, and its route.
     fn admit(&mut self, session: &Session) -> Result<(), Reason> {
-        let rules = self.rules().ok_or(Reason::Internal)?;
+        // None: a kept connection of a listener that a reload has removed.
+        let rules = self.rules().ok_or(Reason::NoRoute)?;
         let limits = crate::admit::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
         let listener = rules.listener.id;
         crate::admit::check(session.req_header(), limits)?;

@@ -61,13 +61,26 @@ impl UpstreamState {
 }
 
 /// Backends that a request has been sent to, so that another is preferred next time.
+///
+/// The first needs no allocation: most requests are sent once.
 #[derive(Debug, Default)]
-pub struct Tried(Vec<usize>);
+pub struct Tried {
+    first: Option<usize>,
+    more: Vec<usize>,
+}
 
 impl Tried {
     /// Remembers a backend.
     pub fn add(&mut self, index: usize) {
-        self.0.push(index);
+        if self.first.is_none() {
+            self.first = Some(index);
+        } else {
+            self.more.push(index);
+        }
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.first == Some(index) || self.more.contains(&index)
     }
 }
 
@@ -115,8 +128,8 @@ impl Upstream {
     pub fn pick(&self, tried: &Tried) -> Option<InFlight> {
         let fit = |index: usize| self.backends.get(index).is_some_and(|backend| backend.state.healthy());
         let index = self
-            .select(|index| fit(index) && !tried.0.contains(&index))
-            .or_else(|| if tried.0.is_empty() { None } else { self.select(fit) })?;
+            .select(|index| fit(index) && !tried.contains(index))
+            .or_else(|| if tried.first.is_none() { None } else { self.select(fit) })?;
         Some(InFlight::begin(self.backends.get(index)?.clone(), index))
     }
 
