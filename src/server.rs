@@ -6,7 +6,7 @@
 //!    says that it is ready, and then listens for what `control` is told.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -21,10 +21,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, server_copy};
+use crate::config::{Config, LogPath, server_copy};
+use crate::control::account::Account;
 use crate::control::handover::{self, Predecessor};
 use crate::control::notify::notify;
-use crate::control::pid_file::PidFile;
+use crate::control::pid_file::{self, PidFile};
 use crate::control::reload::{Reloader, open_log};
 use crate::control::shutdown::Ending;
 use crate::lifecycle::{Lifecycle, Stage};
@@ -36,6 +37,9 @@ use crate::upstream::health_check::HealthChecks;
 
 /// More attempts than any request may make: how many it makes is the upstream's `retry`, not pingora's matter.
 const PINGORA_MAX_RETRIES: usize = 1000;
+
+/// The last part of the folder that is ours alone; any other is somebody's, and keeps its owner.
+const RUN_FOLDER: &str = "evenkeel";
 
 /// Where the listening sockets come from.
 #[derive(Debug, Default)]
@@ -78,15 +82,19 @@ impl Prepared {
     /// # Errors
     /// A sentence: an address is taken, a certificate cannot be read, nobody handed sockets over.
     pub fn new(config: Config, file: Option<PathBuf>, sockets: Sockets) -> Result<Prepared, StartError> {
-        check_accounts(&config)?;
+        let account = Account::of(&config).map_err(StartError)?;
         let log = open_log(&config).map_err(StartError)?;
+        if let Some(account) = account {
+            pid_file::private_folder(config.server.pid_file.as_ref()).map_err(fault)?;
+            give_to_account(account, &config)?;
+        }
         let compiled = compile(&config, log, None).map_err(|error| StartError(error.to_string()))?;
         let (mut given, predecessor) = match sockets {
             Sockets::Bind => (Vec::new(), None),
             Sockets::Given(given) => (given, None),
             Sockets::TakeOver => {
                 let path = &config.server.upgrade_sock;
-                let (given, predecessor) = handover::receive(path.as_ref())
+                let (given, predecessor) = handover::receive(path.as_ref(), account)
                     .map_err(|error| StartError(format!("cannot take over through `{path}`: {error}")))?;
                 (given, Some(predecessor))
             }
@@ -362,19 +370,14 @@ async fn obey(mut reloader: Reloader, running: &Running) {
     }
 }
 
-/// pingora looks accounts up after it has forked, where nobody reads its error.
-fn check_accounts(config: &Config) -> Result<(), StartError> {
-    if let Some(user) = &config.server.user
-        && !matches!(nix::unistd::User::from_name(user), Ok(Some(_)))
-    {
-        return Err(StartError(format!("there is no user `{user}` on this machine")));
-    }
-    if let Some(group) = &config.server.group
-        && !matches!(nix::unistd::Group::from_name(group), Ok(Some(_)))
-    {
-        return Err(StartError(format!("there is no group `{group}` on this machine")));
-    }
-    Ok(())
+/// Gives the daemon's account what it must open again after it has taken it on.
+fn give_to_account(account: Account, config: &Config) -> Result<(), StartError> {
+    let run_folder = Path::new(&config.server.pid_file).parent().filter(|folder| folder.ends_with(RUN_FOLDER));
+    let log = config.access_log.as_ref().and_then(|log| match &log.path {
+        LogPath::File(path) => Some(path.as_path()),
+        LogPath::Stdout | LogPath::Stderr => None,
+    });
+    run_folder.into_iter().chain(log).try_for_each(|path| account.give(path)).map_err(StartError)
 }
 
 impl Running {

@@ -1,7 +1,5 @@
 //! `evenkeel` itself: in the foreground, as a daemon, as a successor.
 
-use std::path::Path;
-
 use super::Options;
 use crate::control::daemon;
 use crate::control::shutdown::BySignal;
@@ -15,8 +13,7 @@ pub fn run(options: &Options) -> i32 {
     };
     config.server.daemon |= options.daemon;
     if config.server.daemon && !daemon::is_to_fork() {
-        let folder = Path::new(&config.server.pid_file).parent().unwrap_or(Path::new("/"));
-        return match daemon::launch(folder) {
+        return match daemon::launch() {
             Ok(()) => exit::OK,
             Err((why, code)) => {
                 eprintln!("error: {why}");

@@ -7,8 +7,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,20 @@ pub fn is_to_fork() -> bool {
 ///
 /// # Errors
 /// A sentence, with the daemon's exit code where it has ended with one.
-pub fn launch(run_folder: &Path) -> Result<(), (String, Option<i32>)> {
+pub fn launch() -> Result<(), (String, Option<i32>)> {
     let fault = |error: io::Error| (format!("the daemon could not be started: {error}"), None);
     let program = std::env::current_exe().map_err(fault)?;
-    let name = run_folder.join(format!("evenkeel.notify.{}.sock", std::process::id()));
-    super::pid_file::private_folder(&name).map_err(fault)?;
-    let socket = UnixDatagram::bind(&name).map_err(fault)?;
-    let _remove = RemoveLater(&name);
+    // In the abstract name space: the daemon may be another user by the time it writes.
+    let name = format!("evenkeel-notify-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let address = SocketAddr::from_abstract_name(&name).map_err(fault)?;
+    let socket = UnixDatagram::bind_addr(&address).map_err(fault)?;
     // Without CLOEXEC, so that it is inherited.
     let (alive, held) = rustix::pipe::pipe().map_err(|error| fault(error.into()))?;
     rustix::io::fcntl_setfd(&alive, rustix::io::FdFlags::CLOEXEC).map_err(|error| fault(error.into()))?;
     let mut child = Command::new(program)
         .args(std::env::args_os().skip(1))
         .env(FORK, "1")
-        .env("NOTIFY_SOCKET", &name)
+        .env("NOTIFY_SOCKET", format!("@{name}"))
         .spawn()
         .map_err(fault)?;
     drop(held);
@@ -78,16 +78,6 @@ fn wait_ready(socket: &UnixDatagram, alive: &OwnedFd) -> Result<(), String> {
             }
         } else if ended {
             return Err("the daemon ended before it was ready; its error log says why".to_owned());
-        }
-    }
-}
-
-struct RemoveLater<'a>(&'a Path);
-
-impl Drop for RemoveLater<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(self.0) {
-            log::debug!(error:%; "notification socket could not be removed");
         }
     }
 }

@@ -23,6 +23,7 @@ use rustix::net::{
     socket_with,
 };
 
+use super::account::Account;
 use crate::listen::Acceptor;
 
 /// How long a successor waits to be given the sockets.
@@ -58,7 +59,7 @@ impl Predecessor {
 ///
 /// # Errors
 /// If another successor waits there, nobody comes in a minute, or what comes is not a hand-over.
-pub fn receive(path: &Path) -> io::Result<(Sockets, Predecessor)> {
+pub fn receive(path: &Path, account: Option<Account>) -> io::Result<(Sockets, Predecessor)> {
     super::pid_file::private_folder(path)?;
     let waiting = seqpacket()?;
     let address = SocketAddrUnix::new(path)?;
@@ -73,6 +74,10 @@ pub fn receive(path: &Path) -> io::Result<(Sockets, Predecessor)> {
     let bound = bind(&waiting, &address);
     rustix::process::umask(mask);
     bound?;
+    if let Some(account) = account {
+        // The running process has taken it on already, and must be able to connect.
+        account.give(path).map_err(io::Error::other)?;
+    }
     listen(&waiting, 1)?;
     let given = wait_readable(&waiting, WAIT_FOR_SOCKETS)
         .and_then(|()| Ok(accept_with(&waiting, SocketFlags::CLOEXEC)?))
@@ -192,7 +197,7 @@ mod tests {
         let names: Vec<String> = sockets.iter().map(|(name, _)| name.clone()).collect();
         let there = path.clone();
         let successor = std::thread::spawn(move || {
-            let (sockets, predecessor) = receive(&there).unwrap();
+            let (sockets, predecessor) = receive(&there, None).unwrap();
             predecessor.release().unwrap();
             sockets
         });
@@ -217,7 +222,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
         let there = path.clone();
-        let successor = std::thread::spawn(move || drop(receive(&there).unwrap()));
+        let successor = std::thread::spawn(move || drop(receive(&there, None).unwrap()));
         let error = send_when_listening(&path, &listening(1)).unwrap_err();
         assert!(matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset), "{error}");
         successor.join().unwrap();

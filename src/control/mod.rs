@@ -1,6 +1,7 @@
 //! How the process is told things: signals, a new configuration, a successor. Only `control` publishes a
 //! snapshot, and only a whole.
 
+pub mod account;
 pub mod daemon;
 pub mod handover;
 pub mod notify;

@@ -73,7 +73,7 @@ fn read(path: &Path) -> Option<Pid> {
 /// The system's.
 pub fn private_folder(file: &Path) -> io::Result<()> {
     match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)
         }
         Some(_) | None => Ok(()),

@@ -53,14 +53,15 @@ impl Reloader {
     /// Opens the access log's file again, after it was rotated.
     pub fn reopen_log(&self) {
         if let Some(log) = &self.current.load().access_log {
-            match log.reopen() {
-                Ok(()) => log::info!("access log reopened"),
-                Err(error) => log::error!(error:%; "access log could not be reopened; the former file is written on"),
+            if let Err(error) = log.reopen() {
+                log::debug!(error:%; "access log could not be reopened");
             }
         }
     }
 
-    fn apply(&mut self, config: Config) -> Result<(), String> {
+    fn apply(&mut self, mut config: Config) -> Result<(), String> {
+        // The command line may have said so, and a process does not become a daemon later.
+        config.server.daemon = self.config.server.daemon;
         let former = self.current.load();
         let log =
             if config.access_log == self.config.access_log { former.access_log.clone() } else { open_log(&config)? };
