@@ -52,10 +52,10 @@ impl Reloader {
 
     /// Opens the access log's file again, after it was rotated.
     pub fn reopen_log(&self) {
-        if let Some(log) = &self.current.load().access_log {
-            if let Err(error) = log.reopen() {
-                log::debug!(error:%; "access log could not be reopened");
-            }
+        if let Some(log) = &self.current.load().access_log
+            && let Err(error) = log.reopen()
+        {
+            log::debug!(error:%; "access log could not be reopened");
         }
     }
 
