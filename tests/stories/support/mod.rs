@@ -2,13 +2,15 @@
 
 pub mod balancer;
 pub mod client;
+pub mod load;
 pub mod origin;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use balancer::Balancer;
-pub use origin::{Answer, Origin};
+pub use load::{EVERY_HABIT, Habit, Load};
+pub use origin::{Answer, Gate, Origin};
 
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
