@@ -122,9 +122,10 @@ fn a_unix_socket_and_forty_listeners_change_hands() {
         .enumerate()
         .map(|(number, address)| format!("  more-{number}: {{ address: {address} }}\n"))
         .collect();
-    lines.push_str("  local: { address: \"unix:local.sock\" }\n");
-    let mut balancer = Balancer::before([origin.address]).more_listeners(&lines).start();
-    let path = balancer.folder.path().join("local.sock");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("local.sock");
+    lines.push_str(&format!("  local: {{ address: \"unix:{}\" }}\n", path.display()));
+    let mut balancer = Balancer::before([origin.address]).more_listeners(&lines).start_in(folder);
     let over_unix = || {
         let mut stream = UnixStream::connect(&path).expect("a listening socket");
         stream.write_all(b"GET / HTTP/1.1\r\nhost: story.example\r\nconnection: close\r\n\r\n").unwrap();

@@ -59,6 +59,16 @@ impl Setup {
         self
     }
 
+    /// Where it will take requests.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its admin address to be.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The whole file. Its access log is `access.log` in its folder, as JSON, unless `top` says otherwise.
     pub fn text(&self) -> String {
         let comma = |settings: &str| if settings.is_empty() { String::new() } else { format!(", {settings}") };
