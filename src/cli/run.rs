@@ -6,7 +6,7 @@ use super::Options;
 use crate::control::daemon;
 use crate::control::shutdown::BySignal;
 use crate::exit;
-use crate::server::{Prepared, Sockets};
+use crate::server::{Prepared, Sockets, daemon_user};
 
 pub fn run(options: &Options) -> i32 {
     let (mut config, file) = match options.config() {
@@ -16,7 +16,7 @@ pub fn run(options: &Options) -> i32 {
     config.server.daemon |= options.daemon;
     if config.server.daemon && !daemon::is_to_fork() {
         let folder = Path::new(&config.server.pid_file).parent().unwrap_or(Path::new("/"));
-        return match daemon::launch(folder) {
+        return match daemon::launch(folder, daemon_user(&config)) {
             Ok(()) => exit::OK,
             Err((why, code)) => {
                 eprintln!("error: {why}");

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Uid;
 use rustix::io::Errno;
 
 /// Set for the process that is to fork.
@@ -26,17 +27,21 @@ pub fn is_to_fork() -> bool {
     std::env::var_os(FORK).is_some()
 }
 
-/// Starts the daemon with our own arguments, and waits until it serves.
+/// Starts the daemon with our own arguments, and waits until it serves. `owner` is the user that it will run as, if
+/// not ours.
 ///
 /// # Errors
 /// A sentence, with the daemon's exit code where it has ended with one.
-pub fn launch(run_folder: &Path) -> Result<(), (String, Option<i32>)> {
+pub fn launch(run_folder: &Path, owner: Option<Uid>) -> Result<(), (String, Option<i32>)> {
     let fault = |error: io::Error| (format!("the daemon could not be started: {error}"), None);
     let program = std::env::current_exe().map_err(fault)?;
     let name = run_folder.join(format!("evenkeel.notify.{}.sock", std::process::id()));
     super::pid_file::private_folder(&name).map_err(fault)?;
     let socket = UnixDatagram::bind(&name).map_err(fault)?;
     let _remove = RemoveLater(&name);
+    if owner.is_some() {
+        rustix::fs::chown(&name, owner, None).map_err(|error| fault(error.into()))?;
+    }
     // Without CLOEXEC, so that it is inherited.
     let (alive, held) = rustix::pipe::pipe().map_err(|error| fault(error.into()))?;
     rustix::io::fcntl_setfd(&alive, rustix::io::FdFlags::CLOEXEC).map_err(|error| fault(error.into()))?;

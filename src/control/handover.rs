@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, Uid, chown};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg,
@@ -54,16 +54,17 @@ impl Predecessor {
     }
 }
 
-/// Waits at `path` for the running process to hand its sockets over.
+/// Waits at `path` for the running process to hand its sockets over. `owner` is the user that it runs as, if it gave
+/// up being root.
 ///
 /// # Errors
 /// If another successor waits there, nobody comes in a minute, or what comes is not a hand-over.
-pub fn receive(path: &Path) -> io::Result<(Sockets, Predecessor)> {
+pub fn receive(path: &Path, owner: Option<Uid>) -> io::Result<(Sockets, Predecessor)> {
     super::pid_file::private_folder(path)?;
     let waiting = seqpacket()?;
     let address = SocketAddrUnix::new(path)?;
     if path.exists() {
-        if connect(&seqpacket()?, &address).is_ok() {
+        if is_awaited(path) {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process waits to take over"));
         }
         std::fs::remove_file(path)?;
@@ -73,12 +74,30 @@ pub fn receive(path: &Path) -> io::Result<(Sockets, Predecessor)> {
     let bound = bind(&waiting, &address);
     rustix::process::umask(mask);
     bound?;
+    if owner.is_some() {
+        chown(path, owner, None)?;
+    }
     listen(&waiting, 1)?;
-    let given = wait_readable(&waiting, WAIT_FOR_SOCKETS)
-        .and_then(|()| Ok(accept_with(&waiting, SocketFlags::CLOEXEC)?))
-        .and_then(|from| Ok((receive_all(&from)?, Predecessor(from))));
+    let given = accept_predecessor(&waiting);
     std::fs::remove_file(path)?;
     given
+}
+
+/// Whether a successor waits at `path`. It notices that we connect and say nothing, and waits on.
+pub fn is_awaited(path: &Path) -> bool {
+    let connected = seqpacket().and_then(|socket| Ok(connect(&socket, &SocketAddrUnix::new(path)?)?));
+    connected.is_ok()
+}
+
+fn accept_predecessor(waiting: &OwnedFd) -> io::Result<(Sockets, Predecessor)> {
+    let end = Instant::now() + WAIT_FOR_SOCKETS;
+    loop {
+        wait_readable(waiting, end.saturating_duration_since(Instant::now()))?;
+        let from = accept_with(waiting, SocketFlags::CLOEXEC)?;
+        if let Some(sockets) = receive_all(&from)? {
+            return Ok((sockets, Predecessor(from)));
+        }
+    }
 }
 
 /// Hands the sockets to the successor that waits at `path`, and returns when it serves. Blocks.
@@ -111,7 +130,8 @@ pub fn send(path: &Path, sockets: &Sockets) -> io::Result<()> {
 
 const END: &[u8] = b"\0end";
 
-fn receive_all(from: &OwnedFd) -> io::Result<Sockets> {
+/// None if the other side left without a word: it only asked whether we wait.
+fn receive_all(from: &OwnedFd) -> io::Result<Option<Sockets>> {
     let mut sockets = Vec::new();
     loop {
         wait_readable(from, WAIT_FOR_SOCKETS)?;
@@ -121,7 +141,10 @@ fn receive_all(from: &OwnedFd) -> io::Result<Sockets> {
         let received = recvmsg(from, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         let name = name.get(..received.bytes).unwrap_or_default();
         if name == END {
-            return Ok(sockets);
+            return Ok(Some(sockets));
+        }
+        if name.is_empty() && sockets.is_empty() {
+            return Ok(None);
         }
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
         let descriptor = ancillary.drain().find_map(|message| {
@@ -192,7 +215,7 @@ mod tests {
         let names: Vec<String> = sockets.iter().map(|(name, _)| name.clone()).collect();
         let there = path.clone();
         let successor = std::thread::spawn(move || {
-            let (sockets, predecessor) = receive(&there).unwrap();
+            let (sockets, predecessor) = receive(&there, None).unwrap();
             predecessor.release().unwrap();
             sockets
         });
@@ -203,6 +226,26 @@ mod tests {
             assert_eq!(acceptor.local_address().unwrap().to_string(), name);
         }
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_only_asks_whether_a_successor_waits_does_not_disturb_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        assert!(!is_awaited(&path));
+        let there = path.clone();
+        let successor = std::thread::spawn(move || {
+            let (sockets, predecessor) = receive(&there, None).unwrap();
+            predecessor.release().unwrap();
+            sockets.len()
+        });
+        wait_for(&path);
+        while !is_awaited(&path) {
+            std::thread::yield_now();
+        }
+        assert!(receive(&path, None).unwrap_err().to_string().contains("another process waits"));
+        send(&path, &listening(2)).unwrap();
+        assert_eq!(successor.join().unwrap(), 2);
     }
 
     #[test]
@@ -217,7 +260,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
         let there = path.clone();
-        let successor = std::thread::spawn(move || drop(receive(&there).unwrap()));
+        let successor = std::thread::spawn(move || drop(receive(&there, None).unwrap()));
         let error = send_when_listening(&path, &listening(1)).unwrap_err();
         assert!(matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset), "{error}");
         successor.join().unwrap();
