@@ -17,7 +17,8 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::fs::Uid;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Admin};
@@ -79,6 +80,7 @@ impl Prepared {
     /// A sentence: an address is taken, a certificate cannot be read, nobody handed sockets over.
     pub fn new(config: Config, file: Option<PathBuf>, sockets: Sockets) -> Result<Prepared, StartError> {
         check_accounts(&config)?;
+        check_error_log(&config)?;
         let log = open_log(&config).map_err(StartError)?;
         let compiled = compile(&config, log, None).map_err(|error| StartError(error.to_string()))?;
         let (mut given, predecessor) = match sockets {
@@ -86,7 +88,7 @@ impl Prepared {
             Sockets::Given(given) => (given, None),
             Sockets::TakeOver => {
                 let path = &config.server.upgrade_sock;
-                let (given, predecessor) = handover::receive(path.as_ref())
+                let (given, predecessor) = handover::receive(path.as_ref(), daemon_user(&config))
                     .map_err(|error| StartError(format!("cannot take over through `{path}`: {error}")))?;
                 (given, Some(predecessor))
             }
@@ -236,10 +238,10 @@ impl ServiceWithDependents for Service {
     ) {
         let Some(parts) = self.parts.take() else { return };
         match start(parts, &self.running, shutdown.clone()).await {
-            Ok(reloader) => {
+            Ok((reloader, signals)) => {
                 ready.notify_ready();
                 tokio::select! {
-                    () = obey(reloader, &self.running) => {}
+                    () = obey(reloader, signals, &self.running) => {}
                     _ = shutdown.changed() => {}
                 }
             }
@@ -260,7 +262,12 @@ impl ServiceWithDependents for Service {
 }
 
 /// Starts checks, cores and admin, and says that the process serves.
-async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Result<Reloader, StartError> {
+async fn start(
+    parts: Parts,
+    running: &Running,
+    shutdown: ShutdownWatch,
+) -> Result<(Reloader, Option<[Signal; 2]>), StartError> {
+    let signals = watch_signals(&parts.config, parts.file.as_ref())?;
     let snapshot = running.current.load();
     let mut checks = HealthChecks::default();
     checks.follow(&snapshot.upstreams);
@@ -287,7 +294,7 @@ async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Resu
     }
     notify("READY=1");
     log::info!(version = env!("CARGO_PKG_VERSION"), cores = parts.config.server.threads; "serving");
-    Ok(Reloader {
+    let reloader = Reloader {
         file: parts.file,
         config: parts.config,
         current: running.current.clone(),
@@ -295,7 +302,8 @@ async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Resu
         checks,
         counters: running.counters.clone(),
         former_log: None,
-    })
+    };
+    Ok((reloader, signals))
 }
 
 fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
@@ -335,16 +343,19 @@ fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
     }
 }
 
-/// HUP reloads, USR1 opens the log again. A library leaves signals to its host.
-async fn obey(mut reloader: Reloader, running: &Running) {
-    if reloader.file.is_none() && reloader.config.server.pid_file.is_empty() {
-        return std::future::pending().await;
+/// HUP and USR1, watched from here on: a process that says it is ready must not die of the first of them.
+fn watch_signals(config: &Config, file: Option<&PathBuf>) -> Result<Option<[Signal; 2]>, StartError> {
+    if file.is_none() && config.server.pid_file.is_empty() {
+        return Ok(None);
     }
-    let streams = [SignalKind::hangup(), SignalKind::user_defined1()].map(signal);
-    let [Ok(mut hangup), Ok(mut user1)] = streams else {
-        log::error!("signals cannot be watched; no reload is possible");
-        return std::future::pending().await;
-    };
+    let hangup = signal(SignalKind::hangup()).map_err(fault)?;
+    let user1 = signal(SignalKind::user_defined1()).map_err(fault)?;
+    Ok(Some([hangup, user1]))
+}
+
+/// HUP reloads, USR1 opens the log again. A library leaves signals to its host.
+async fn obey(mut reloader: Reloader, signals: Option<[Signal; 2]>, running: &Running) {
+    let Some([mut hangup, mut user1]) = signals else { return std::future::pending().await };
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -375,6 +386,19 @@ fn check_accounts(config: &Config) -> Result<(), StartError> {
         return Err(StartError(format!("there is no group `{group}` on this machine")));
     }
     Ok(())
+}
+
+/// pingora opens the daemon's log in the process that forks, and panics where it cannot.
+fn check_error_log(config: &Config) -> Result<(), StartError> {
+    let Some(path) = config.server.error_log.as_ref().filter(|_| config.server.daemon) else { return Ok(()) };
+    let opened = std::fs::File::options().append(true).create(true).open(path);
+    opened.map(drop).map_err(|error| StartError(format!("error log `{path}` cannot be opened: {error}")))
+}
+
+/// The user that a daemon runs as once it has forked; none if it stays who it is.
+pub fn daemon_user(config: &Config) -> Option<Uid> {
+    let user = config.server.user.as_ref().filter(|_| config.server.daemon)?;
+    nix::unistd::User::from_name(user).ok()?.map(|user| Uid::from_raw(user.uid.as_raw()))
 }
 
 impl Running {
