@@ -132,10 +132,8 @@ fn a_listener_that_cannot_be_bound_leaves_the_former_rules_whole() {
     let balancer = Balancer::before([one.address]).start();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let fine = free_address();
-    let added = format!(
-        "listeners:\n  fine: {{ address: {fine} }}\n  taken: {{ address: {} }}\n",
-        taken.local_addr().unwrap()
-    );
+    let added =
+        format!("listeners:\n  fine: {{ address: {fine} }}\n  taken: {{ address: {} }}\n", taken.local_addr().unwrap());
     let change =
         |text: String| text.replace("listeners:\n", &added).replace(&one.address.to_string(), &two.address.to_string());
     assert!(!balancer.reload(change));
@@ -174,14 +172,13 @@ fn a_reload_moves_the_access_log_and_no_line_is_lost() {
     let load = Load::on(balancer.address, &EVERY_HABIT);
     load.go_on(50);
     assert!(balancer.reload(|text| text.replace("access.log", "moved.log")), "{}", balancer.log());
-    let before = lines(&folder.join("access.log")).len();
     load.go_on(50);
     let (answered, failed) = load.stop();
     assert!(failed.is_empty(), "{failed:?}");
     let count = |name: &str| lines(&folder.join(name)).len();
     let all = || count("access.log") + count("moved.log");
     eventually("a line for each request", || all() == answered, || format!("{} of {answered}", all()));
-    assert!(before > 0 && count("moved.log") >= 40, "{before}, {}", count("moved.log"));
+    assert!(count("access.log") >= 40 && count("moved.log") >= 40, "{} moved", count("moved.log"));
 }
 
 #[test]

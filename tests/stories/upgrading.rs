@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketType, accept, bind, listen, recv, socket};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::balancer::{Killed, is_alive, is_ready, program};
+use crate::support::balancer::{Killed, is_alive, is_ready};
 use crate::support::client::Client;
-use crate::support::{Answer, Balancer, EVERY_HABIT, Gate, Load, Origin, eventually, free_address};
+use crate::support::{Answer, Balancer, EVERY_HABIT, Gate, Load, Origin, eventually, free_address, free_addresses};
 
 fn echo() -> Origin {
     Origin::start(|request| Answer::Ok(format!("{} bytes", request.body.len())))
@@ -116,7 +116,7 @@ fn a_request_in_flight_when_the_process_is_replaced_is_answered_by_the_old_one()
 #[test]
 fn a_unix_socket_and_forty_listeners_change_hands() {
     let origin = Origin::named("here");
-    let addresses: Vec<_> = (0..40).map(|_| free_address()).collect();
+    let addresses = free_addresses(40);
     let mut lines: String = addresses
         .iter()
         .enumerate()
@@ -308,10 +308,9 @@ fn a_daemon_that_gave_up_root_hands_over_and_is_handed_over_to() {
     assert!(!status.contains("Uid:\t0\t"), "it runs as nobody");
 
     let load = Load::on(balancer.address, &EVERY_HABIT);
-    let mut upgrade = program(&folder, &["-c", "evenkeel.yaml", "upgrade"]);
-    let output = upgrade.output().unwrap();
+    let upgraded = balancer.spawn_beside(&["upgrade"]).wait().unwrap();
     let second = Killed(number().expect("a number in the pid file"));
-    assert!(output.status.success(), "{output:?}");
+    assert!(upgraded.success(), "{}", balancer.log());
     assert_ne!(first.0, second.0);
     eventually("the end of the old process", || !is_alive(first.0), || balancer.log());
     load.go_on(50);

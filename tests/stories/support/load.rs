@@ -74,14 +74,17 @@ fn ask(address: SocketAddr, habit: Habit, stopped: &AtomicBool, answered: &Atomi
     while !stopped.load(Ordering::SeqCst) {
         count += 1;
         match once(address, habit, &mut kept) {
-            Ok(response) if response.status == 200 => {
-                answered.fetch_add(1, Ordering::SeqCst);
+            Ok(response) => {
+                if response.status == 200 {
+                    answered.fetch_add(1, Ordering::SeqCst);
+                } else {
+                    failed.push((habit, format!("request {count}: {} {}", response.status, response.text())));
+                }
                 let closes = response.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
                 if closes || habit == Habit::NewGet {
                     kept = None;
                 }
             }
-            Ok(response) => failed.push((habit, format!("request {count}: {} {}", response.status, response.text()))),
             Err(error) => {
                 failed.push((habit, format!("request {count}: {error}")));
                 kept = None;
