@@ -17,7 +17,7 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Admin};
@@ -83,6 +83,7 @@ impl Prepared {
     /// A sentence: an address is taken, a certificate cannot be read, nobody handed sockets over.
     pub fn new(config: Config, file: Option<PathBuf>, sockets: Sockets) -> Result<Prepared, StartError> {
         let account = Account::of(&config).map_err(StartError)?;
+        check_error_log(&config)?;
         let log = open_log(&config).map_err(StartError)?;
         if let Some(account) = account {
             pid_file::private_folder(config.server.pid_file.as_ref()).map_err(fault)?;
@@ -244,10 +245,10 @@ impl ServiceWithDependents for Service {
     ) {
         let Some(parts) = self.parts.take() else { return };
         match start(parts, &self.running, shutdown.clone()).await {
-            Ok(reloader) => {
+            Ok((reloader, signals)) => {
                 ready.notify_ready();
                 tokio::select! {
-                    () = obey(reloader, &self.running) => {}
+                    () = obey(reloader, signals, &self.running) => {}
                     _ = shutdown.changed() => {}
                 }
             }
@@ -268,7 +269,12 @@ impl ServiceWithDependents for Service {
 }
 
 /// Starts checks, cores and admin, and says that the process serves.
-async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Result<Reloader, StartError> {
+async fn start(
+    parts: Parts,
+    running: &Running,
+    shutdown: ShutdownWatch,
+) -> Result<(Reloader, Option<[Signal; 2]>), StartError> {
+    let signals = watch_signals(&parts.config, parts.file.as_ref())?;
     let snapshot = running.current.load();
     let mut checks = HealthChecks::default();
     checks.follow(&snapshot.upstreams);
@@ -295,7 +301,7 @@ async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Resu
     }
     notify("READY=1");
     log::info!(version = env!("CARGO_PKG_VERSION"), cores = parts.config.server.threads; "serving");
-    Ok(Reloader {
+    let reloader = Reloader {
         file: parts.file,
         config: parts.config,
         current: running.current.clone(),
@@ -303,7 +309,8 @@ async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Resu
         checks,
         counters: running.counters.clone(),
         former_log: None,
-    })
+    };
+    Ok((reloader, signals))
 }
 
 fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
@@ -343,16 +350,19 @@ fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
     }
 }
 
-/// HUP reloads, USR1 opens the log again. A library leaves signals to its host.
-async fn obey(mut reloader: Reloader, running: &Running) {
-    if reloader.file.is_none() && reloader.config.server.pid_file.is_empty() {
-        return std::future::pending().await;
+/// HUP and USR1, watched from here on: a process that says it is ready must not die of the first of them.
+fn watch_signals(config: &Config, file: Option<&PathBuf>) -> Result<Option<[Signal; 2]>, StartError> {
+    if file.is_none() && config.server.pid_file.is_empty() {
+        return Ok(None);
     }
-    let streams = [SignalKind::hangup(), SignalKind::user_defined1()].map(signal);
-    let [Ok(mut hangup), Ok(mut user1)] = streams else {
-        log::error!("signals cannot be watched; no reload is possible");
-        return std::future::pending().await;
-    };
+    let hangup = signal(SignalKind::hangup()).map_err(fault)?;
+    let user1 = signal(SignalKind::user_defined1()).map_err(fault)?;
+    Ok(Some([hangup, user1]))
+}
+
+/// HUP reloads, USR1 opens the log again. A library leaves signals to its host.
+async fn obey(mut reloader: Reloader, signals: Option<[Signal; 2]>, running: &Running) {
+    let Some([mut hangup, mut user1]) = signals else { return std::future::pending().await };
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -378,6 +388,13 @@ fn give_to_account(account: Account, config: &Config) -> Result<(), StartError> 
         LogPath::Stdout | LogPath::Stderr => None,
     });
     run_folder.into_iter().chain(log).try_for_each(|path| account.give(path)).map_err(StartError)
+}
+
+/// pingora opens the daemon's log in the process that forks, and panics where it cannot.
+fn check_error_log(config: &Config) -> Result<(), StartError> {
+    let Some(path) = config.server.error_log.as_ref().filter(|_| config.server.daemon) else { return Ok(()) };
+    let opened = std::fs::File::options().append(true).create(true).open(path);
+    opened.map(drop).map_err(|error| StartError(format!("error log `{path}` cannot be opened: {error}")))
 }
 
 impl Running {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::Options;
 use crate::config::Config;
-use crate::control::pid_file;
+use crate::control::{handover, pid_file};
 use crate::exit;
 
 /// How often we look whether something has happened.
@@ -53,15 +53,13 @@ pub fn upgrade(options: &Options) -> i32 {
         let mut successor =
             command.spawn().map_err(|error| format!("the new process could not be started: {error}"))?;
         let end = Instant::now() + SUCCESSOR_WAITS_WITHIN;
-        while !waits_at.exists() {
+        while !handover::is_awaited(waits_at) {
             let ended = successor.try_wait().map_err(|error| error.to_string())?;
             if ended.is_some() || Instant::now() > end {
                 return Err("the new process did not come up; the old one serves on".to_owned());
             }
             sleep(LOOK);
         }
-        // The socket's file is there a moment before it is listened on.
-        sleep(LOOK);
         signal(pid, Signal::QUIT)?;
         let status = successor.wait().map_err(|error| error.to_string())?;
         if !status.success() {

@@ -26,7 +26,8 @@ pub fn is_to_fork() -> bool {
     std::env::var_os(FORK).is_some()
 }
 
-/// Starts the daemon with our own arguments, and waits until it serves.
+/// Starts the daemon with our own arguments, and waits until it serves. `owner` is the user that it will run as, if
+/// not ours.
 ///
 /// # Errors
 /// A sentence, with the daemon's exit code where it has ended with one.

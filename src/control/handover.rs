@@ -55,7 +55,8 @@ impl Predecessor {
     }
 }
 
-/// Waits at `path` for the running process to hand its sockets over.
+/// Waits at `path` for the running process to hand its sockets over. `owner` is the user that it runs as, if it gave
+/// up being root.
 ///
 /// # Errors
 /// If another successor waits there, nobody comes in a minute, or what comes is not a hand-over.
@@ -64,7 +65,7 @@ pub fn receive(path: &Path, account: Option<Account>) -> io::Result<(Sockets, Pr
     let waiting = seqpacket()?;
     let address = SocketAddrUnix::new(path)?;
     if path.exists() {
-        if connect(&seqpacket()?, &address).is_ok() {
+        if is_awaited(path) {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process waits to take over"));
         }
         std::fs::remove_file(path)?;
@@ -79,11 +80,26 @@ pub fn receive(path: &Path, account: Option<Account>) -> io::Result<(Sockets, Pr
         account.give(path).map_err(io::Error::other)?;
     }
     listen(&waiting, 1)?;
-    let given = wait_readable(&waiting, WAIT_FOR_SOCKETS)
-        .and_then(|()| Ok(accept_with(&waiting, SocketFlags::CLOEXEC)?))
-        .and_then(|from| Ok((receive_all(&from)?, Predecessor(from))));
+    let given = accept_predecessor(&waiting);
     std::fs::remove_file(path)?;
     given
+}
+
+/// Whether a successor waits at `path`. It notices that we connect and say nothing, and waits on.
+pub fn is_awaited(path: &Path) -> bool {
+    let connected = seqpacket().and_then(|socket| Ok(connect(&socket, &SocketAddrUnix::new(path)?)?));
+    connected.is_ok()
+}
+
+fn accept_predecessor(waiting: &OwnedFd) -> io::Result<(Sockets, Predecessor)> {
+    let end = Instant::now() + WAIT_FOR_SOCKETS;
+    loop {
+        wait_readable(waiting, end.saturating_duration_since(Instant::now()))?;
+        let from = accept_with(waiting, SocketFlags::CLOEXEC)?;
+        if let Some(sockets) = receive_all(&from)? {
+            return Ok((sockets, Predecessor(from)));
+        }
+    }
 }
 
 /// Hands the sockets to the successor that waits at `path`, and returns when it serves. Blocks.
@@ -116,7 +132,8 @@ pub fn send(path: &Path, sockets: &Sockets) -> io::Result<()> {
 
 const END: &[u8] = b"\0end";
 
-fn receive_all(from: &OwnedFd) -> io::Result<Sockets> {
+/// None if the other side left without a word: it only asked whether we wait.
+fn receive_all(from: &OwnedFd) -> io::Result<Option<Sockets>> {
     let mut sockets = Vec::new();
     loop {
         wait_readable(from, WAIT_FOR_SOCKETS)?;
@@ -126,7 +143,10 @@ fn receive_all(from: &OwnedFd) -> io::Result<Sockets> {
         let received = recvmsg(from, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         let name = name.get(..received.bytes).unwrap_or_default();
         if name == END {
-            return Ok(sockets);
+            return Ok(Some(sockets));
+        }
+        if name.is_empty() && sockets.is_empty() {
+            return Ok(None);
         }
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
         let descriptor = ancillary.drain().find_map(|message| {
@@ -208,6 +228,26 @@ mod tests {
             assert_eq!(acceptor.local_address().unwrap().to_string(), name);
         }
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_only_asks_whether_a_successor_waits_does_not_disturb_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        assert!(!is_awaited(&path));
+        let there = path.clone();
+        let successor = std::thread::spawn(move || {
+            let (sockets, predecessor) = receive(&there, None).unwrap();
+            predecessor.release().unwrap();
+            sockets.len()
+        });
+        wait_for(&path);
+        while !is_awaited(&path) {
+            std::thread::yield_now();
+        }
+        assert!(receive(&path, None).unwrap_err().to_string().contains("another process waits"));
+        send(&path, &listening(2)).unwrap();
+        assert_eq!(successor.join().unwrap(), 2);
     }
 
     #[test]

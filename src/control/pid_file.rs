@@ -4,11 +4,17 @@
 //! lives has its number in it.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
+
+/// Read by those who may stop us: our user, and our group.
+const PID_FILE_MODE: u32 = 0o640;
+
+/// Everybody may pass through, since a daemon that gave up being root must; what is inside guards itself.
+const FOLDER_MODE: u32 = 0o751;
 
 /// A pid file that is ours; dropping it removes the file if it still names us.
 #[derive(Debug)]
@@ -43,15 +49,17 @@ impl PidFile {
     /// The system's.
     pub fn claim(path: &Path) -> io::Result<()> {
         private_folder(path)?;
-        fs::write(path, format!("{}\n", std::process::id()))
+        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(PID_FILE_MODE).open(path)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         if read(&self.0) == Some(rustix::process::getpid())
-            && let Err(error) = fs::remove_file(&self.0)
+            && let Err(error) = fs::remove_file(&self.0).or_else(|_| fs::write(&self.0, ""))
         {
+            // The folder may be root's, whom we are no longer; then an empty file names nobody either.
             log::debug!(error:%; "pid file could not be removed");
         }
     }
@@ -67,14 +75,14 @@ fn read(path: &Path) -> Option<Pid> {
     Pid::from_raw(fs::read_to_string(path).ok()?.trim().parse().ok()?)
 }
 
-/// Makes the folder of a file of ours, for nobody but us; one that is there already is left as it is.
+/// Makes the folder of a file of ours; one that is there already is left as it is.
 ///
 /// # Errors
 /// The system's.
 pub fn private_folder(file: &Path) -> io::Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
-            fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)
+            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
         }
         Some(_) | None => Ok(()),
     }

@@ -80,7 +80,12 @@ impl Context {
 
     /// The rules of the listener that the request came through.
     pub(super) fn rules(&self) -> Option<&ListenerRules> {
-        self.snapshot.listeners.get(self.client.as_ref()?.listener.id)?.as_ref()
+        let listener = &self.client.as_ref()?.listener;
+        let listeners = &self.snapshot.listeners;
+        listeners.get(listener.id)?.as_ref().or_else(|| {
+            // A reload has renamed it under its connections: the address is what they were made to.
+            listeners.iter().flatten().find(|rules| rules.listener.address == listener.address)
+        })
     }
 
     /// Who asks, for the fields that tell the backend.

@@ -59,6 +59,16 @@ impl Setup {
         self
     }
 
+    /// Where it will take requests.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its admin address to be.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The whole file. Its access log is `access.log` in its folder, as JSON, unless `top` says otherwise.
     pub fn text(&self) -> String {
         let comma = |settings: &str| if settings.is_empty() { String::new() } else { format!(", {settings}") };
@@ -207,6 +217,35 @@ impl Balancer {
         spawn(self.folder.path(), arguments)
     }
 
+    /// Rewrites its file.
+    pub fn edit(&self, change: impl FnOnce(String) -> String) {
+        let text = std::fs::read_to_string(self.file()).expect("its file");
+        std::fs::write(self.file(), change(text)).expect("its file");
+    }
+
+    /// Rewrites its file and tells it to read it; waits until it has, and says whether it was taken.
+    #[track_caller]
+    pub fn reload(&self, change: impl FnOnce(String) -> String) -> bool {
+        let reloads = |state: &str| self.metric(&format!("evenkeel_reloads_total{{state=\"{state}\"}}"));
+        let (taken, refused) = (reloads("ok"), reloads("refused"));
+        self.edit(change);
+        self.signal(Signal::HUP);
+        eventually("a reload", || reloads("ok") > taken || reloads("refused") > refused, || self.log());
+        reloads("ok") > taken
+    }
+
+    /// What stands in its pid file.
+    pub fn pid_in_file(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.folder.path().join("evenkeel.pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+
+    /// Waits until its log has a line with this text.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) {
+        eventually(text, || self.log().contains(text), || self.log());
+    }
+
     /// From now on this is the process that is meant.
     pub fn succeeded_by(&mut self, child: Child) -> Child {
         std::mem::replace(&mut self.child, child)
@@ -228,6 +267,21 @@ pub fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
     command.current_dir(folder).args(arguments).stdin(Stdio::null());
     command
+}
+
+/// Whether a process runs; one that nobody has waited for has ended all the same.
+pub fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Kills a process that is not a child of ours when dropped: a daemon.
+pub struct Killed(pub Pid);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(kill_process(self.0, Signal::KILL));
+    }
 }
 
 /// Whether this admin address says that its process is ready.

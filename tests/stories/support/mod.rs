@@ -2,13 +2,15 @@
 
 pub mod balancer;
 pub mod client;
+pub mod load;
 pub mod origin;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use balancer::Balancer;
-pub use origin::{Answer, Origin};
+pub use load::{EVERY_HABIT, Habit, Load};
+pub use origin::{Answer, Gate, Origin};
 
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,6 +27,17 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool, describe: imp
 
 /// An address on which nobody listens at the moment.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    free_addresses(1).pop().expect("one address")
+}
+
+/// Different addresses on which nobody listens at the moment.
+///
+/// They are below the range (from 32768) that the system takes the other end of connections from: a port of that range
+/// could be taken by any connection before it is listened on, and a connection to it could even meet itself.
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let mut held = Vec::new();
+    while held.len() < count {
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..32_768))));
+    }
+    held.iter().map(|listener| listener.local_addr().expect("its address")).collect()
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -40,6 +40,23 @@ pub enum Answer {
     Close,
     /// The connection is given to this function.
     Take(Box<dyn FnOnce(TcpStream) + Send>),
+}
+
+/// Something that an origin waits for, until the test lets it go on.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// Lets everybody through, now and later.
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Waits until it is open.
+    pub fn pass(&self) {
+        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !*open).unwrap());
+    }
 }
 
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
