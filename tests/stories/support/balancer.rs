@@ -133,9 +133,14 @@ impl Balancer {
         client::get(self.address, target)
     }
 
+    /// What the admin address says.
+    pub fn admin_get(&self, path: &str) -> Response {
+        ask_admin(self.admin, path).expect("an answer of the admin address")
+    }
+
     /// One series of the metrics, by its full name with labels; 0 if it is not there.
     pub fn metric(&self, series: &str) -> f64 {
-        let text = client::get(self.admin, "/metrics").text();
+        let text = self.admin_get("/metrics").text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
         value.unwrap_or(0.0)
     }
@@ -227,12 +232,14 @@ pub fn program(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Whether this admin address says that its process is ready.
 pub fn is_ready(admin: SocketAddr) -> bool {
-    client::Client::connect(admin)
-        .and_then(|mut client| {
-            client.send(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-            client.response(false)
-        })
-        .is_ok_and(|response| response.status == 200)
+    ask_admin(admin, "/readyz").is_ok_and(|response| response.status == 200)
+}
+
+/// It answers to its own name alone.
+fn ask_admin(admin: SocketAddr, path: &str) -> std::io::Result<Response> {
+    let mut client = client::Client::connect(admin)?;
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").as_bytes())?;
+    client.response(false)
 }
 
 fn spawn(folder: &Path, arguments: &[&str]) -> Child {
