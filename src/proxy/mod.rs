@@ -134,6 +134,8 @@ impl ProxyHttp for Proxy {
         }
         if session.was_upgraded() {
             context.waits_for(Phase::Tunnel);
+        } else if end_of_stream {
+            context.sent();
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Every time-out: what it cuts, and what it leaves alone.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,8 @@ fn a_head_that_drips_is_408_on_a_new_connection_and_on_a_kept_one() {
 
 #[test]
 fn a_new_connection_that_says_nothing_is_closed() {
-    let balancer = Balancer::before([Origin::named("a").address]).listener("timeouts: { request_header: 1s }").start();
+    let origin = Origin::named("a");
+    let balancer = Balancer::before([origin.address]).listener("timeouts: { request_header: 1s }").start();
     let began = Instant::now();
     let mut client = Client::connect(balancer.address).unwrap();
     assert_eq!(client.rest(), b"");
@@ -122,7 +123,8 @@ fn a_reader_that_stops_reading_is_cut() {
 
 #[test]
 fn a_kept_connection_that_is_idle_is_closed_and_a_busy_one_is_not() {
-    let balancer = Balancer::before([Origin::named("a").address]).listener("timeouts: { keep_alive: 1s }").start();
+    let origin = Origin::named("a");
+    let balancer = Balancer::before([origin.address]).listener("timeouts: { keep_alive: 1s }").start();
     let mut idle = Client::connect(balancer.address).unwrap();
     let mut busy = Client::connect(balancer.address).unwrap();
     idle.request("GET", "/", &[], b"").unwrap();
@@ -179,7 +181,7 @@ fn lazy() -> Origin {
     Origin::start(|request| {
         let target = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
         Answer::Take(Box::new(move |mut stream| {
-            let head = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n";
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\n";
             match &*target {
                 "/slow" => {
                     std::thread::sleep(Duration::from_millis(2500));
@@ -198,7 +200,7 @@ fn lazy() -> Origin {
                     }
                 }
             }
-            drop(stream.read(&mut [0]));
+            drop(stream.shutdown(std::net::Shutdown::Both));
         }))
     })
 }
@@ -279,4 +281,21 @@ fn an_idle_connection_to_a_backend_is_kept_as_long_as_it_says() {
     std::thread::sleep(Duration::from_secs(2));
     balancer.get("/");
     assert_eq!(used(), 2, "after its time another is made");
+}
+
+#[test]
+fn what_a_backend_has_said_reaches_the_client_though_the_backend_pauses() {
+    let lazy = lazy();
+    let balancer = Balancer::before([lazy.address]).start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    client.send(b"GET /stall HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"abc") {
+        let mut byte = [0];
+        std::io::Read::read_exact(client.stream(), &mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    client.read_exact(&mut [0; 3]).unwrap();
 }
