@@ -2,8 +2,12 @@
 
 mod failures;
 mod forwarding;
+mod http2;
 mod library;
 mod limits;
+mod logging;
 mod spreading;
 mod support;
 mod timeouts;
+mod tls;
+mod websockets;
