@@ -4,10 +4,21 @@
 //! refused before a route is looked for.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use pingora::http::RequestHeader;
 
 use crate::failure::Reason;
+
+/// The head of an HTTP/1 request as it came: of a length beside chunks pingora's parser drops the length, so it
+/// is only here that it can still be seen (RFC 9112, section 6.3: ought to be handled as an error).
+///
+/// # Errors
+/// The reason to refuse the request for; its connection must then be closed.
+pub fn check_wire(head: &[u8]) -> Result<(), Reason> {
+    let names = || head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next());
+    let named = |wanted: &HeaderName| names().any(|name| name.eq_ignore_ascii_case(wanted.as_str().as_bytes()));
+    if named(&TRANSFER_ENCODING) && named(&CONTENT_LENGTH) { Err(Reason::BadRequest) } else { Ok(()) }
+}
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +128,19 @@ mod tests {
             request.append_header(*name, *value).unwrap();
         }
         request
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_refused_as_it_came() {
+        let cases: &[(&[u8], Result<(), Reason>)] = &[
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", Ok(())),
+            (b"POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n", Ok(())),
+            (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nx: content-length: 1\r\n\r\n", Ok(())),
+            (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Reason::BadRequest)),
+        ];
+        for (head, expected) in cases {
+            assert_eq!(check_wire(head), *expected, "{}", head.escape_ascii());
+        }
     }
 
     #[test]

@@ -16,9 +16,14 @@ use tokio::task::AbortHandle;
 use crate::config::UpstreamTimeouts;
 use crate::failure::Reason;
 
+/// Longer than any request: the longest duration of a configuration.
+const CLIENTS_TURN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// What an attempt is waiting for, and so which limit is the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// More of the request, which is the client's turn: the listener keeps its time.
+    Request,
     /// The head of the answer.
     FirstByte,
     /// More of the answer's body.
@@ -55,9 +60,15 @@ impl Limits {
         upgrade || self.total.is_some() || self.first_byte != self.idle
     }
 
+    /// The shortest of them: a wait that begins now is not over before.
+    fn shortest(&self) -> Duration {
+        self.first_byte.min(self.idle).min(self.tunnel)
+    }
+
     /// When a wait that begins now must be over, and what it means if it is not.
     fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
         let (limit, reason) = match phase {
+            Phase::Request => (CLIENTS_TURN, Reason::FirstByteTimeout),
             Phase::FirstByte => (self.first_byte, Reason::FirstByteTimeout),
             Phase::Body => (self.idle, Reason::IdleTimeout),
             // A tunnel may last; the limit of the whole request ends with its head.
@@ -91,16 +102,16 @@ struct Shared {
 }
 
 impl Deadline {
-    /// Begins with the wait for the first byte. Must be called in the runtime that serves the connection.
-    pub fn watch(limits: Limits, descriptor: RawFd) -> Deadline {
+    /// Begins with a wait for `phase`. Must be called in the runtime that serves the connection.
+    pub fn watch(limits: Limits, phase: Phase, descriptor: RawFd) -> Deadline {
         let shared = Arc::new(Shared {
             began: Instant::now(),
             due: AtomicU64::new(u64::MAX),
             reason: AtomicU8::new(0),
             expired: AtomicU8::new(0),
         });
-        shared.set(limits.due(Phase::FirstByte, Instant::now()));
-        let task = tokio::spawn(wait(shared.clone(), descriptor)).abort_handle();
+        shared.set(limits.due(phase, Instant::now()));
+        let task = tokio::spawn(wait(shared.clone(), limits.shortest(), descriptor)).abort_handle();
         Deadline { limits, shared, task }
     }
 
@@ -137,18 +148,20 @@ impl Shared {
     }
 }
 
-/// Sleeps until the deadline stands still long enough to be reached.
-async fn wait(shared: Arc<Shared>, descriptor: RawFd) {
+/// Sleeps until the deadline stands still long enough to be reached. Deadlines also come nearer when the phase
+/// changes, but never within the shortest limit: so it sleeps no longer than that.
+async fn wait(shared: Arc<Shared>, shortest: Duration, descriptor: RawFd) {
     loop {
         let due = shared.due.load(Ordering::Relaxed);
         if due == u64::MAX {
             return;
         }
         let due = shared.began + Duration::from_micros(due);
-        if Instant::now() >= due {
+        let now = Instant::now();
+        if now >= due {
             break;
         }
-        tokio::time::sleep_until(due.into()).await;
+        tokio::time::sleep_until(due.min(now + shortest).into()).await;
     }
     shared.expired.store(1, Ordering::Relaxed);
     // The request that owns the connection lives on this thread, and drops us before it drops the connection.
@@ -176,6 +189,7 @@ mod tests {
     fn each_phase_has_its_limit_and_the_whole_request_cuts_them_short() {
         let now = Instant::now();
         let open = limits(None);
+        assert!(open.due(Phase::Request, now).is_some_and(|(due, _)| due > now + Duration::from_secs(86_400)));
         assert_eq!(open.due(Phase::FirstByte, now), Some((now + Duration::from_secs(5), Reason::FirstByteTimeout)));
         assert_eq!(open.due(Phase::Body, now), Some((now + Duration::from_secs(2), Reason::IdleTimeout)));
         assert_eq!(open.due(Phase::Tunnel, now), Some((now + Duration::from_secs(60), Reason::IdleTimeout)));

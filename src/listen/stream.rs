@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
@@ -78,6 +79,8 @@ pub struct EdgeStream {
     /// Gathered for writing, and how much of it has been written.
     gathered: Vec<u8>,
     written: usize,
+    /// When what was gathered leaves though nothing follows it.
+    lingers: Option<Ticket>,
     http2: bool,
     /// Nothing has been read yet: the runtime believes a new socket readable, so only a read tells.
     fresh: bool,
@@ -103,6 +106,7 @@ impl EdgeStream {
             replayed: 0,
             gathered: Vec::new(),
             written: 0,
+            lingers: None,
             http2: false,
             fresh: true,
             head_due: None,
@@ -249,6 +253,21 @@ impl EdgeStream {
         Poll::Pending
     }
 
+    /// A backend that pauses must not hold back what it has said: what was gathered and has not been flushed
+    /// leaves with the next tick. Asked whenever the session waits for its client.
+    fn poll_lingering(&mut self, context: &mut Context<'_>) {
+        match &self.lingers {
+            _ if self.gathered.is_empty() => {}
+            None => self.lingers = Some(Ticket::new(context.waker(), Tick::after(Duration::ZERO), Awaited::Progress)),
+            Some(ticket) if ticket.expired() => {
+                self.lingers = None;
+                // What goes wrong here goes wrong again at the next write, which reports it.
+                drop(self.poll_drain(context));
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Writes out all that was gathered.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.gathered.get(self.written..)
@@ -273,6 +292,7 @@ impl EdgeStream {
 
     fn give_back(&mut self) {
         self.written = 0;
+        self.lingers = None;
         let mut buffer = std::mem::take(&mut self.gathered);
         if buffer.capacity() > 0 {
             buffer.clear();
@@ -308,7 +328,10 @@ impl AsyncRead for EdgeStream {
                 this.delivered = this.delivered.map(|delivered| delivered + read);
                 Poll::Ready(outcome)
             }
-            Poll::Pending => this.poll_head_deadline(context).map(Err),
+            Poll::Pending => {
+                this.poll_lingering(context);
+                this.poll_head_deadline(context).map(Err)
+            }
         }
     }
 }

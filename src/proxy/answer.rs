@@ -1,7 +1,7 @@
 //! What the client is told when a request was not served: status, reason and request id; never an address of
 //! the inside.
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -20,7 +20,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// pingora's, when the client cannot be written to.
 pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -> Result<()> {
     let Some(status) = reason.status() else { return Ok(()) };
-    if closes(reason) {
+    if closes(reason) || body_may_not_come(session, status) {
         session.set_keepalive(None);
     }
     let json = session.req_header().headers.get(ACCEPT).is_some_and(wants_json);
@@ -81,6 +81,12 @@ pub fn fit_http10(session: &mut Session, response: &mut ResponseHeader) {
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
+}
+
+/// Whether a client that waits for a 100 is answered without: it may then leave the body away or send it, and
+/// nobody can tell what follows (RFC 9110, section 10.1.1).
+pub fn body_may_not_come(session: &mut Session, status: StatusCode) -> bool {
+    !status.is_informational() && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done()
 }
 
 /// Whether it is in doubt where the request ends, so that nothing more can be read after it.

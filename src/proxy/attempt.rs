@@ -68,7 +68,9 @@ impl Context {
         }
         let limits = Limits::new(&route.upstream.config.timeouts, self.began);
         if limits.need_watching(attempt.upgrade) && descriptor >= 0 {
-            attempt.deadline = Some(Deadline::watch(limits, descriptor));
+            // An upgrade has no body whose end would tell that it is the backend's turn.
+            let phase = if attempt.upgrade { Phase::FirstByte } else { Phase::Request };
+            attempt.deadline = Some(Deadline::watch(limits, phase, descriptor));
         }
     }
 
@@ -79,6 +81,13 @@ impl Context {
             attempt.first_byte.get_or_insert(self.began.elapsed());
             let phase = if status == StatusCode::SWITCHING_PROTOCOLS { Phase::Tunnel } else { Phase::Body };
             self.waits_for(phase);
+        }
+    }
+
+    /// The whole request was sent: it is the backend's turn, unless it has answered already.
+    pub(super) fn sent(&self) {
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_none()) {
+            self.waits_for(Phase::FirstByte);
         }
     }
 

@@ -73,6 +73,8 @@ impl Context {
         session.set_read_timeout(Some(rules.request_body_idle));
         session.set_write_timeout(Some(rules.response_write_idle));
         session.set_total_drain_timeout(Some(DRAIN_BODY));
+        // What is left of a body is read then; pingora would close even after a 100 that asks for it.
+        session.set_close_on_response_before_downstream_finish(false);
         session.set_pipelining_enabled(true);
         self.counted = Some(InFlight::begin(rules.listener.clone()));
         Ok(())

@@ -28,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -133,6 +134,8 @@ impl ProxyHttp for Proxy {
         }
         if session.was_upgraded() {
             context.waits_for(Phase::Tunnel);
+        } else if end_of_stream {
+            context.sent();
         }
         Ok(())
     }
@@ -157,7 +160,7 @@ impl ProxyHttp for Proxy {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);
-        } else if self.lifecycle.draining() {
+        } else if self.lifecycle.draining() || answer::body_may_not_come(session, response.status) {
             session.set_keepalive(None);
         }
         if session.req_header().version == http::Version::HTTP_10 {
@@ -230,6 +233,11 @@ impl Context {
         let rules = self.rules().ok_or(Reason::NoRoute)?;
         let limits = crate::admit::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
         let listener = rules.listener.id;
+        if session.req_header().headers.contains_key(TRANSFER_ENCODING)
+            && let Some(session) = session.as_http1()
+        {
+            crate::admit::check_wire(&session.get_headers_raw_bytes())?;
+        }
         crate::admit::check(session.req_header(), limits)?;
         let route = self.snapshot.routes.find(listener).ok_or(Reason::NoRoute)?.clone();
         route.upstream.count_request();

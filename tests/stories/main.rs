@@ -2,9 +2,17 @@
 
 mod daemon;
 mod draining;
+mod failures;
+mod forwarding;
+mod http2;
 mod killing;
 mod library;
+mod limits;
+mod logging;
 mod reloading;
 mod spreading;
 mod support;
+mod timeouts;
+mod tls;
 mod upgrading;
+mod websockets;

@@ -32,9 +32,16 @@ pub struct Setup {
     top: String,
     backends: Vec<String>,
     extra_listeners: String,
+    routes: String,
 }
 
 impl Setup {
+    /// The routes, each a line such as `  - { listeners: [web], upstream: app }`.
+    pub fn routes(mut self, lines: &str) -> Setup {
+        self.routes = lines.to_owned();
+        self
+    }
+
     /// A line of settings for the listener `web`, as in `timeouts: { request_header: 1s }`.
     pub fn listener(mut self, settings: &str) -> Setup {
         self.listener = settings.to_owned();
@@ -79,7 +86,7 @@ impl Setup {
              admin: {{ address: {admin} }}\n\
              listeners:\n  web: {{ address: {address}{listener} }}\n{more}\n\
              upstreams:\n  app: {{ backends: [{backends}]{upstream} }}\n\
-             routes:\n  - upstream: app\n",
+             routes:\n{routes}\n",
             top = self.top,
             admin = self.admin,
             address = self.address,
@@ -87,6 +94,7 @@ impl Setup {
             more = self.extra_listeners,
             backends = self.backends.join(", "),
             upstream = comma(&self.upstream),
+            routes = self.routes,
         )
     }
 
@@ -117,6 +125,7 @@ impl Balancer {
             top: String::new(),
             backends: backends.into_iter().map(|backend| backend.to_string()).collect(),
             extra_listeners: String::new(),
+            routes: "  - upstream: app".to_owned(),
         }
     }
 

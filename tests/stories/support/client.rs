@@ -121,6 +121,11 @@ impl Client {
         rest
     }
 
+    /// Fills the buffer with what comes next.
+    pub fn read_exact(&mut self, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.reader.read_exact(buffer)
+    }
+
     /// The socket itself.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.reader.get_mut()
