@@ -28,13 +28,13 @@ pub fn template(address: &SocketAddr, timeouts: &UpstreamTimeouts) -> HttpPeer {
 }
 
 /// The peer for one attempt at an upgrade: reads are unbounded (`deadline` keeps their time), the stream is
-/// [`PoliteConnect`]'s, and it is never pooled.
-pub fn for_upgrade(template: &HttpPeer) -> HttpPeer {
+/// `connect`'s, and it is never pooled.
+pub fn for_upgrade(template: &HttpPeer, connect: PoliteConnect) -> HttpPeer {
     let mut peer = template.clone();
     peer.options.read_timeout = None;
     peer.options.write_timeout = None;
     peer.options.idle_timeout = Some(Duration::ZERO);
-    peer.options.custom_l4 = Some(Arc::new(PoliteConnect));
+    peer.options.custom_l4 = Some(Arc::new(connect));
     peer.group_key = UPGRADE_GROUP;
     peer
 }

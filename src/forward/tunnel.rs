@@ -6,7 +6,10 @@
 //! the request side comes first.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -18,9 +21,34 @@ use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSo
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Connects streams that let the request side come first.
-#[derive(Debug)]
-pub struct PoliteConnect;
+/// No descriptor has this number.
+const NOT_CONNECTED: RawFd = -1;
+
+/// Connects streams that let the request side come first; made for one attempt.
+///
+/// pingora sees no descriptor through such a stream, and the deadline of a tunnel needs it: it is kept here.
+#[derive(Clone, Debug)]
+pub struct PoliteConnect {
+    descriptor: Arc<AtomicI32>,
+}
+
+impl Default for PoliteConnect {
+    fn default() -> PoliteConnect {
+        PoliteConnect { descriptor: Arc::new(AtomicI32::new(NOT_CONNECTED)) }
+    }
+}
+
+impl PoliteConnect {
+    /// The descriptor of the connection, once there is one.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        let descriptor = self.descriptor.load(Ordering::Relaxed);
+        (descriptor != NOT_CONNECTED).then_some(descriptor)
+    }
+
+    fn connected(&self, stream: &impl AsRawFd) {
+        self.descriptor.store(stream.as_raw_fd(), Ordering::Relaxed);
+    }
+}
 
 #[async_trait]
 impl L4Connect for PoliteConnect {
@@ -29,13 +57,14 @@ impl L4Connect for PoliteConnect {
             SocketAddr::Inet(address) => {
                 let stream = TcpStream::connect(address).await.or_err(ConnectError, "connecting for an upgrade")?;
                 stream.set_nodelay(true).or_err(ConnectError, "setting up a connection for an upgrade")?;
+                self.connected(&stream);
                 Box::new(Polite::new(stream))
             }
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().unwrap_or(std::path::Path::new(""));
-                Box::new(Polite::new(
-                    UnixStream::connect(path).await.or_err(ConnectError, "connecting for an upgrade")?,
-                ))
+                let stream = UnixStream::connect(path).await.or_err(ConnectError, "connecting for an upgrade")?;
+                self.connected(&stream);
+                Box::new(Polite::new(stream))
             }
         };
         Ok(VirtualSocketStream::new(socket).into())

@@ -11,6 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::context::Context;
 use crate::failure::Reason;
 use crate::forward::deadline::{Deadline, Limits, Phase};
+use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{peer, retry};
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
@@ -25,7 +26,10 @@ pub struct Attempt {
     /// From the request's arrival to the head of the answer.
     pub first_byte: Option<Duration>,
     began: Instant,
-    upgrade: bool,
+    /// How it connects if it may become a tunnel.
+    upgrade: Option<PoliteConnect>,
+    /// Whether the backend has switched protocols.
+    switched: bool,
     deadline: Option<Deadline>,
 }
 
@@ -42,13 +46,18 @@ impl Context {
         self.attempts += 1;
         self.tried.add(in_flight.index);
         let template = &in_flight.backend.peer;
-        let peer = if upgrade { peer::for_upgrade(template) } else { template.clone() };
+        let upgrade = upgrade.then(PoliteConnect::default);
+        let peer = match &upgrade {
+            Some(connect) => peer::for_upgrade(template, connect.clone()),
+            None => template.clone(),
+        };
         self.attempt = Some(Attempt {
             in_flight,
             connect: None,
             first_byte: None,
             began: Instant::now(),
             upgrade,
+            switched: false,
             deadline: None,
         });
         Ok(Box::new(peer))
@@ -67,9 +76,13 @@ impl Context {
             state.observe(Verdict::Passed, thresholds, "");
         }
         let limits = Limits::new(&route.upstream.config.timeouts, self.began);
-        if limits.need_watching(attempt.upgrade) && descriptor >= 0 {
+        let upgrade = attempt.upgrade.as_ref();
+        let descriptor = upgrade.map_or((descriptor >= 0).then_some(descriptor), PoliteConnect::descriptor);
+        if limits.need_watching(upgrade.is_some())
+            && let Some(descriptor) = descriptor
+        {
             // An upgrade has no body whose end would tell that it is the backend's turn.
-            let phase = if attempt.upgrade { Phase::FirstByte } else { Phase::Request };
+            let phase = if upgrade.is_some() { Phase::FirstByte } else { Phase::Request };
             attempt.deadline = Some(Deadline::watch(limits, phase, descriptor));
         }
     }
@@ -79,22 +92,39 @@ impl Context {
         let Some(attempt) = &mut self.attempt else { return };
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
             attempt.first_byte.get_or_insert(self.began.elapsed());
-            let phase = if status == StatusCode::SWITCHING_PROTOCOLS { Phase::Tunnel } else { Phase::Body };
-            self.waits_for(phase);
+            attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
+            self.waits_for(Phase::Body);
         }
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.
-    pub(super) fn sent(&self) {
+    fn sent(&self) {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_none()) {
             self.waits_for(Phase::FirstByte);
         }
     }
 
-    /// What the attempt waits for from now on.
+    /// Bytes of the client's have come.
+    pub(super) fn received(&self, end_of_stream: bool) {
+        match &self.attempt {
+            Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
+            Some(_) if end_of_stream => self.sent(),
+            Some(_) | None => {}
+        }
+    }
+
+    /// What the attempt waits for from now on. What follows a switch of protocols is a tunnel, also where the
+    /// first of it came with the head.
     pub(super) fn waits_for(&self, phase: Phase) {
-        if let Some(deadline) = self.attempt.as_ref().and_then(|attempt| attempt.deadline.as_ref()) {
-            deadline.enter(phase);
+        let Some(attempt) = &self.attempt else { return };
+        let Some(deadline) = &attempt.deadline else { return };
+        deadline.enter(if attempt.switched && phase == Phase::Body { Phase::Tunnel } else { phase });
+    }
+
+    /// The connection is no longer the attempt's: its number may soon be another's, and must not be shut down.
+    pub(super) fn let_go(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.deadline = None;
         }
     }
 
@@ -123,6 +153,7 @@ impl Context {
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
         let reason = expired.unwrap_or_else(|| reason(&error, answered));
+        self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
         } else if !reused && matches!(error.etype(), ErrorType::H2Error) && error.retry() {

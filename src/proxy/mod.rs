@@ -122,7 +122,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
@@ -132,11 +132,7 @@ impl ProxyHttp for Proxy {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        if session.was_upgraded() {
-            context.waits_for(Phase::Tunnel);
-        } else if end_of_stream {
-            context.sent();
-        }
+        context.received(end_of_stream);
         Ok(())
     }
 
@@ -171,16 +167,12 @@ impl ProxyHttp for Proxy {
 
     fn upstream_response_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         _body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        context.waits_for(match (end_of_stream, session.was_upgraded()) {
-            (true, _) => Phase::Over,
-            (false, true) => Phase::Tunnel,
-            (false, false) => Phase::Body,
-        });
+        context.waits_for(if end_of_stream { Phase::Over } else { Phase::Body });
         Ok(None)
     }
 
@@ -203,6 +195,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        context.let_go();
         if let Some(error) = error {
             context.end_with(error);
             log::debug!(id = context.id.as_str(), error:%; "request failed");
