@@ -288,7 +288,7 @@ async fn start(
     }
     let edge = Arc::new(start_edge(&parts.config, running)?);
     for (listener, acceptor) in parts.listeners {
-        edge.add(&listener, acceptor).map_err(fault)?;
+        edge.add(&listener, edge.prepare(acceptor).map_err(fault)?);
     }
     // Set once: this is the only start of this process.
     drop(running.edge.set(edge.clone()));
@@ -346,7 +346,7 @@ fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
     let replace = took_over || config.server.daemon;
     match if replace { PidFile::replace(path) } else { PidFile::write(path) } {
         Ok(file) => *running.pid_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
-        Err(error) => log::info!(pid_file = config.server.pid_file, error:%; "running without a pid file"),
+        Err(error) => log::warn!(pid_file = config.server.pid_file, error:%; "running without a pid file"),
     }
 }
 

@@ -69,6 +69,7 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
             ("ceiling", &counters.refused),
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),
+            ("header_too_large", &counters.heads_too_large),
             ("accept", &counters.accept_errors),
         ];
         for (reason, count) in refused {

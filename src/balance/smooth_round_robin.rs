@@ -38,29 +38,39 @@ impl BackendSelection for SmoothRoundRobin {
     }
 
     fn iter(self: &Arc<Self>, _key: &[u8]) -> SmoothIter {
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        SmoothIter { selection: self.clone(), start, offset: 0 }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let picked = self.order.get(turn % self.order.len().max(1)).map(|index| usize::from(*index));
+        SmoothIter { selection: self.clone(), turn, picked, offered: 0 }
     }
 }
 
-/// The pick first, then the others in the order that follows it: passing over a backend does not move the
-/// shared counter, so that the share of one that is out goes to all others alike.
+/// The pick first, then every other backend once, beginning at another one each turn: so a fit one is found in
+/// as many steps as there are backends, and the share of one that is out goes to all others alike.
 #[derive(Debug)]
 pub struct SmoothIter {
     selection: Arc<SmoothRoundRobin>,
-    start: usize,
-    offset: usize,
+    turn: usize,
+    picked: Option<usize>,
+    /// Backends looked at after the pick, the pick among them.
+    offered: usize,
 }
 
 impl BackendIter for SmoothIter {
     fn next(&mut self) -> Option<&Backend> {
-        let order = &self.selection.order;
-        if self.offset >= order.len() {
-            return None;
+        let backends = &self.selection.backends;
+        let picked = self.picked?;
+        if self.offered == 0 {
+            self.offered = 1;
+            return backends.get(picked);
         }
-        let index = order.get(self.start.wrapping_add(self.offset) % order.len())?;
-        self.offset += 1;
-        self.selection.backends.get(usize::from(*index))
+        while self.offered <= backends.len() {
+            let index = self.turn.wrapping_add(self.offered) % backends.len();
+            self.offered += 1;
+            if index != picked {
+                return backends.get(index);
+            }
+        }
+        None
     }
 }
 
@@ -156,6 +166,25 @@ mod tests {
                 let expected = backend.weight / divisor * 3;
                 prop_assert_eq!(counts.get(&backend.addr.to_string()).copied().unwrap_or(0), expected);
             }
+        }
+
+        #[test]
+        fn a_backend_that_is_fit_is_found_whatever_the_weights_and_whoever_is_out(
+            weights in prop::collection::vec(1_usize..1000, 1..12), fit in 0_usize..12, turns in 0_usize..50,
+        ) {
+            let backends = backends(&weights);
+            let fit = backends.iter().nth(fit % backends.len()).unwrap().addr.clone();
+            let selection = Arc::new(SmoothRoundRobin::build(&backends));
+            for _ in 0..turns {
+                selection.iter(b"").next();
+            }
+            let mut offers = selection.iter(b"");
+            let mut seen = std::collections::BTreeSet::new();
+            while let Some(backend) = offers.next() {
+                prop_assert!(seen.insert(backend.addr.clone()), "offered twice");
+            }
+            prop_assert_eq!(seen.len(), backends.len());
+            prop_assert!(seen.contains(&fit));
         }
 
         #[test]

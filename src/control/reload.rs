@@ -52,10 +52,11 @@ impl Reloader {
 
     /// Opens the access log's file again, after it was rotated.
     pub fn reopen_log(&self) {
-        if let Some(log) = &self.current.load().access_log
-            && let Err(error) = log.reopen()
-        {
-            log::debug!(error:%; "access log could not be reopened");
+        // The former one too: requests that began before the last reload still write to it.
+        for log in self.current.load().access_log.iter().chain(&self.former_log) {
+            if let Err(error) = log.reopen() {
+                log::debug!(error:%; "access log could not be reopened");
+            }
         }
     }
 
@@ -78,7 +79,9 @@ impl Reloader {
                     .map_err(|error| {
                         format!("cannot listen on {} (listener `{}`): {error}", listener.address, listener.name)
                     })?;
-                bound.push((listener.clone(), acceptor));
+                let prepared =
+                    self.edge.prepare(acceptor).map_err(|error| format!("sockets cannot be shared: {error}"))?;
+                bound.push((listener.clone(), prepared));
             }
         }
         if let Some(log) = &log {
@@ -93,16 +96,16 @@ impl Reloader {
             .collect();
         // From here on nothing fails.
         let snapshot = Arc::new(compiled.snapshot);
-        self.former_log.clone_from(&former.access_log);
+        if log.as_ref().map(Arc::as_ptr) != former.access_log.as_ref().map(Arc::as_ptr) {
+            self.former_log.clone_from(&former.access_log);
+        }
         self.checks.follow(&snapshot.upstreams);
         self.current.publish(snapshot);
         for (listener, settings) in compiled.settings {
             listener.change(settings);
         }
-        for (listener, acceptor) in bound {
-            if let Err(error) = self.edge.add(&listener, acceptor) {
-                log::error!(listener = listener.name, error:%; "listener could not be started");
-            }
+        for (listener, prepared) in bound {
+            self.edge.add(&listener, prepared);
         }
         for id in gone {
             self.edge.remove(id);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use tokio::task::AbortHandle;
 
 use crate::config::UpstreamTimeouts;
@@ -53,6 +53,11 @@ impl Limits {
             tunnel: timeouts.tunnel,
             total: timeouts.total.map(|total| began + total),
         }
+    }
+
+    /// What is left for the whole request; none if it has no limit.
+    pub fn left(timeouts: &UpstreamTimeouts, began: Instant) -> Option<Duration> {
+        timeouts.total.map(|total| total.saturating_sub(began.elapsed()))
     }
 
     /// Whether pingora's own time-out cannot keep them.
@@ -136,16 +141,31 @@ impl Drop for Deadline {
 }
 
 impl Shared {
+    /// Whether it is the limit of the whole request that comes next; nothing extends that.
+    fn waits_for_the_whole(&self) -> bool {
+        self.reason.load(Ordering::Relaxed) == Reason::TotalTimeout as u8
+    }
+
     fn set(&self, due: Option<(Instant, Reason)>) {
         let micros = match due {
             Some((due, reason)) => {
                 self.reason.store(reason as u8, Ordering::Relaxed);
-                u64::try_from(due.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX - 1)
+                micros(due, self.began)
             }
             None => u64::MAX,
         };
         self.due.store(micros, Ordering::Relaxed);
     }
+}
+
+/// From the beginning, never so late that it would mean never.
+fn micros(due: Instant, began: Instant) -> u64 {
+    u64::try_from(due.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX - 1)
+}
+
+/// Whether the connection holds bytes that nobody has read yet.
+fn has_unread(descriptor: RawFd) -> bool {
+    recv(descriptor, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|read| read > 0)
 }
 
 /// Sleeps until the deadline stands still long enough to be reached. Deadlines also come nearer when the phase
@@ -159,12 +179,18 @@ async fn wait(shared: Arc<Shared>, shortest: Duration, descriptor: RawFd) {
         let due = shared.began + Duration::from_micros(due);
         let now = Instant::now();
         if now >= due {
+            if !shared.waits_for_the_whole() && has_unread(descriptor) {
+                // It is not the backend that is slow: what it sent is not fetched, since the client takes no more.
+                shared.due.store(micros(now + shortest, shared.began), Ordering::Relaxed);
+                continue;
+            }
             break;
         }
         tokio::time::sleep_until(due.min(now + shortest).into()).await;
     }
     shared.expired.store(1, Ordering::Relaxed);
-    // The request that owns the connection lives on this thread, and drops us before it drops the connection.
+    // The request that owns the connection lives on this thread. It lets go of us (`Context::let_go`) before
+    // anything is awaited after the connection was dropped, so the number is still that of the connection.
     if let Err(error) = shutdown(descriptor, Shutdown::Both) {
         log::debug!(error:%; "a connection past its deadline could not be shut down");
     }

@@ -27,6 +27,15 @@ pub fn template(address: &SocketAddr, timeouts: &UpstreamTimeouts) -> HttpPeer {
     peer
 }
 
+/// The same peer, connected to within what is `left` of the request's time at most.
+pub fn within(mut peer: HttpPeer, left: Option<Duration>) -> HttpPeer {
+    if let Some(left) = left {
+        peer.options.connection_timeout = peer.options.connection_timeout.map(|limit| limit.min(left));
+        peer.options.total_connection_timeout = peer.options.total_connection_timeout.map(|limit| limit.min(left));
+    }
+    peer
+}
+
 /// The peer for one attempt at an upgrade: reads are unbounded (`deadline` keeps their time), the stream is
 /// `connect`'s, and it is never pooled.
 pub fn for_upgrade(template: &HttpPeer, connect: PoliteConnect) -> HttpPeer {

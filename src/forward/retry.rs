@@ -8,6 +8,8 @@ use crate::failure::Reason;
 pub enum Progress {
     /// There was no connection: the backend cannot have seen anything of the request.
     NotConnected,
+    /// The backend refused the connection: the same, and said at once.
+    NotAccepted,
     /// The backend said that it did not process the request (HTTP/2 REFUSED_STREAM, GOAWAY).
     Refused,
     /// The request, or a part of it, was sent.
@@ -36,6 +38,7 @@ pub fn may_be_repeated(failed: Failed, on: RetryOn) -> bool {
         Progress::NotConnected => {
             on.connect && failed.body_kept && matches!(failed.reason, Reason::ConnectFailed | Reason::ConnectTimeout)
         }
+        Progress::NotAccepted => (on.connect || on.refused) && failed.body_kept,
         Progress::Refused => on.refused && failed.body_kept,
         Progress::Sent => on.reset && failed.reason == Reason::Reset && failed.idempotent && failed.body_kept,
     }
@@ -70,6 +73,10 @@ mod tests {
     fn what_the_configuration_leaves_out_is_not_repeated() {
         let none = RetryOn { connect: false, reset: false, refused: false };
         assert!(!may_be_repeated(failed(Reason::ConnectFailed, Progress::NotConnected, true), none));
+        assert!(!may_be_repeated(failed(Reason::ConnectFailed, Progress::NotAccepted, true), none));
+        let refused = RetryOn { refused: true, ..none };
+        assert!(may_be_repeated(failed(Reason::ConnectFailed, Progress::NotAccepted, false), refused));
+        assert!(!may_be_repeated(failed(Reason::ConnectTimeout, Progress::NotConnected, false), refused));
         assert!(!may_be_repeated(failed(Reason::Reset, Progress::Refused, true), none));
         assert!(!may_be_repeated(failed(Reason::Reset, Progress::Sent, true), none));
     }

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use pingora::{ConnectError, OrErr, Result};
+use pingora::ErrorType::{ConnectError, ConnectRefused, InternalError};
+use pingora::{Error, OrErr, Result};
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
@@ -55,20 +56,39 @@ impl L4Connect for PoliteConnect {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         let socket: Box<dyn VirtualSocket> = match address {
             SocketAddr::Inet(address) => {
-                let stream = TcpStream::connect(address).await.or_err(ConnectError, "connecting for an upgrade")?;
+                let stream = TcpStream::connect(address).await.map_err(connect_error)?;
                 stream.set_nodelay(true).or_err(ConnectError, "setting up a connection for an upgrade")?;
                 self.connected(&stream);
                 Box::new(Polite::new(stream))
             }
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().unwrap_or(std::path::Path::new(""));
-                let stream = UnixStream::connect(path).await.or_err(ConnectError, "connecting for an upgrade")?;
+                let stream = UnixStream::connect(path).await.map_err(connect_error)?;
                 self.connected(&stream);
                 Box::new(Polite::new(stream))
             }
         };
         Ok(VirtualSocketStream::new(socket).into())
     }
+}
+
+/// Tells what the backend did from what this machine could not do, as pingora's own connector does.
+fn connect_error(error: io::Error) -> Box<Error> {
+    let kind = if is_ours(&error) {
+        InternalError
+    } else if error.kind() == io::ErrorKind::ConnectionRefused {
+        ConnectRefused
+    } else {
+        ConnectError
+    };
+    Error::because(kind, "connecting for an upgrade", error)
+}
+
+/// Out of descriptors, ports or memory.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 #[derive(Debug)]

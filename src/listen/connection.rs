@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
@@ -14,7 +15,7 @@ use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
-use super::deadline::{Awaited, Tick};
+use super::deadline::{Awaited, LINGER, TICK, Tick};
 use super::listener::{Http2, Listener, Live};
 use super::preface::{Spoken, spoken};
 use super::socket::Accepted;
@@ -33,13 +34,34 @@ pub struct App<P> {
     proxy: Arc<HttpProxy<P>>,
     listener: Arc<Listener>,
     options: HttpServerOptions,
+    /// Requests under way; of use only where the value is of one HTTP/2 connection.
+    streams: AtomicUsize,
 }
 
 impl<P> App<P> {
     pub(super) fn new(proxy: Arc<HttpProxy<P>>, listener: Arc<Listener>) -> App<P> {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(listener.settings().keep_alive);
-        App { proxy, listener, options }
+        App { proxy, listener, options, streams: AtomicUsize::new(0) }
+    }
+
+    /// The same for one HTTP/2 connection, with the listener's settings as they are now.
+    fn for_connection(&self) -> Arc<App<P>> {
+        Arc::new(App::new(self.proxy.clone(), self.listener.clone()))
+    }
+
+    /// Ends when the process drains and nothing has been under way for a while: a client that does not follow
+    /// GOAWAY, or is gone without a word, must not hold the process for its whole grace period.
+    async fn drained(&self, shutdown: &ShutdownWatch) {
+        let mut shutdown = shutdown.clone();
+        if shutdown.wait_for(|draining| *draining).await.is_err() {
+            return std::future::pending().await;
+        }
+        let mut idle = Duration::ZERO;
+        while idle < LINGER {
+            tokio::time::sleep(TICK).await;
+            idle = if self.streams.load(Ordering::Relaxed) == 0 { idle + TICK } else { Duration::ZERO };
+        }
     }
 
     pub(super) fn listener(&self) -> &Arc<Listener> {
@@ -58,6 +80,7 @@ where
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let _stream = Stream::begin(self);
         self.proxy.process_new_http(session, shutdown).await
     }
 
@@ -72,6 +95,22 @@ where
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
+    }
+}
+
+/// Counts one request of a connection.
+struct Stream<'a>(&'a AtomicUsize);
+
+impl<'a> Stream<'a> {
+    fn begin<P>(app: &'a App<P>) -> Stream<'a> {
+        app.streams.fetch_add(1, Ordering::Relaxed);
+        Stream(&app.streams)
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -121,13 +160,13 @@ where
         return;
     }
     stream.expect_head(due, Awaited::Progress);
-    let http2 = app.listener.settings().http2;
-    match Box::pin(protocol(&mut stream, http2)).await {
+    let allowed = app.listener.settings().http2;
+    match Box::pin(protocol(&mut stream, allowed)).await {
         None => return,
         Some(Spoken::Http2) => {
             stream.speak_http2();
-            app.process_new(stream, &shutdown).await;
-            return;
+            // In a box: it must not make the task of a parked connection larger.
+            return Box::pin(http2(stream, app.for_connection(), shutdown)).await;
         }
         Some(Spoken::Http1 | Spoken::Undecided) => {}
     }
@@ -151,6 +190,18 @@ where
             return;
         }
         stream.expect_head(Tick::after(app.listener.settings().request_header), Awaited::Progress);
+    }
+}
+
+/// All requests of an HTTP/2 connection.
+async fn http2<P>(stream: Box<EdgeStream>, app: Arc<App<P>>, shutdown: ShutdownWatch)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    tokio::select! {
+        _ = app.process_new(stream, &shutdown) => {}
+        () = app.drained(&shutdown) => {}
     }
 }
 

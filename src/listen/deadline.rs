@@ -17,7 +17,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 
 /// How long an idle kept connection may still send a last request once the process drains: long enough for a
 /// client in the middle of its next request, short enough to end as soon as idle.
-const LINGER: Duration = Duration::from_secs(1);
+pub const LINGER: Duration = Duration::from_secs(1);
 
 /// A moment on the core's clock. Wraps after 34 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -63,17 +63,21 @@ impl Edge {
         })
     }
 
-    /// Starts accepting on one more socket, on every core.
+    /// Makes what every core needs to accept on a socket; all that can fail about it.
     ///
     /// # Errors
-    /// When the process is out of descriptors; then no core accepts on it.
-    pub fn add(&self, listener: &Arc<Listener>, acceptor: Acceptor) -> io::Result<()> {
-        let shared = self.cores.iter().map(|_| acceptor.share()).collect::<io::Result<Vec<_>>>()?;
-        for (core, share) in self.cores.iter().zip(shared) {
+    /// When the process is out of descriptors.
+    pub fn prepare(&self, acceptor: Acceptor) -> io::Result<Prepared> {
+        let shares = self.cores.iter().map(|_| acceptor.share()).collect::<io::Result<Vec<_>>>()?;
+        Ok(Prepared { acceptor, shares })
+    }
+
+    /// Starts accepting on one more socket, on every core.
+    pub fn add(&self, listener: &Arc<Listener>, prepared: Prepared) {
+        for (core, share) in self.cores.iter().zip(prepared.shares) {
             tell(core, Command::Add(listener.clone(), share));
         }
-        lock(&self.listening).push((listener.clone(), acceptor));
-        Ok(())
+        lock(&self.listening).push((listener.clone(), prepared.acceptor));
     }
 
     /// Stops accepting for this listener. Its connections are served to their end.
@@ -140,6 +144,13 @@ impl Edge {
             tell(core, command());
         }
     }
+}
+
+/// A socket with a handle for every core.
+#[derive(Debug)]
+pub struct Prepared {
+    acceptor: Acceptor,
+    shares: Vec<Acceptor>,
 }
 
 fn tell(core: &mpsc::UnboundedSender<Command>, command: Command) {

@@ -46,6 +46,8 @@ pub struct ListenerCounters {
     pub handshakes_failed: AtomicU64,
     /// Connections whose head did not arrive in time.
     pub heads_timed_out: AtomicU64,
+    /// Connections whose head did not end within the limit of its size.
+    pub heads_too_large: AtomicU64,
     /// Failures of `accept` itself (mostly: out of descriptors).
     pub accept_errors: AtomicU64,
     /// Requests being served now.

@@ -43,6 +43,10 @@ const SPARE_BUFFERS: usize = 64;
 /// Where the end of a request is not known.
 const UNKNOWN: u64 = u64::MAX;
 
+/// Sent to a client whose head does not end (RFC 6585, section 5).
+const HEADER_TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// Sent to a client whose head did not come in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -87,6 +91,8 @@ pub struct EdgeStream {
     /// When the head that is being read must be complete.
     head_due: Option<Tick>,
     awaited: Awaited,
+    /// Bytes of the head that is being read.
+    head_bytes: u64,
     head_received: AtomicBool,
     /// Bytes given to the session for the request at hand, with those it had from before; none when unknown.
     delivered: Option<u64>,
@@ -111,6 +117,7 @@ impl EdgeStream {
             fresh: true,
             head_due: None,
             awaited: Awaited::Progress,
+            head_bytes: 0,
             head_received: AtomicBool::new(false),
             delivered: Some(0),
             request_bytes: AtomicU64::new(UNKNOWN),
@@ -148,6 +155,7 @@ impl EdgeStream {
     pub(super) fn expect_head(&mut self, due: Tick, awaited: Awaited) {
         self.ticket = None;
         self.awaited = awaited;
+        self.head_bytes = 0;
         self.head_due = Some(due);
         self.head_received.store(false, Ordering::Relaxed);
     }
@@ -224,6 +232,40 @@ impl EdgeStream {
         })
     }
 
+    /// Bytes of a head that is not complete have gone to the parser.
+    fn count_head(&mut self, bytes: u64) {
+        if self.head_due.is_none() || bytes == 0 {
+            return;
+        }
+        self.head_bytes += bytes;
+        if self.awaited == Awaited::NextRequest {
+            // It has begun: from now on it has the time of a head, and its client is told when it is late.
+            self.awaited = Awaited::Progress;
+            self.ticket = None;
+            self.head_due = Some(Tick::after(self.client.listener.settings().request_header));
+        }
+    }
+
+    /// Whether more than a head may have was read, and it is still not complete. pingora would gather a mebibyte.
+    fn head_is_too_large(&self) -> bool {
+        self.head_due.is_some()
+            && self.head_bytes > FIRST_READ as u64
+            && !self.head_received.load(Ordering::Relaxed)
+            && self.head_bytes > u64::from(self.client.listener.settings().header_bytes)
+    }
+
+    /// Answers in place of the parser, and gives the error that ends the connection.
+    fn refuse_head(&mut self, context: &mut Context<'_>, answer: &[u8]) -> io::Error {
+        self.head_due = None;
+        self.ticket = None;
+        if !self.http2 {
+            // One try: a client that does not read either is not waited for.
+            drop(Pin::new(&mut self.socket).poll_write(context, answer));
+            drop(Pin::new(&mut self.socket).poll_flush(context));
+        }
+        io::ErrorKind::InvalidData.into()
+    }
+
     /// Ready with the error to give when a head is being read and its time is over.
     fn poll_head_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(due) = self.head_due else { return Poll::Pending };
@@ -233,13 +275,9 @@ impl EdgeStream {
             return Poll::Pending;
         }
         if due.passed() {
-            self.head_due = None;
             self.client.listener.counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
-            if !self.http2 && self.awaited == Awaited::Progress {
-                // One try: a client that does not read either is not waited for.
-                drop(Pin::new(&mut self.socket).poll_write(context, REQUEST_TIMEOUT));
-                drop(Pin::new(&mut self.socket).poll_flush(context));
-            }
+            let silent = self.awaited == Awaited::NextRequest;
+            self.refuse_head(context, if silent { b"" } else { REQUEST_TIMEOUT });
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         if self.ticket.is_none() {
@@ -314,18 +352,25 @@ impl AsyncRead for EdgeStream {
             let (now, _) = ahead.split_at(ahead.len().min(buffer.remaining()));
             buffer.put_slice(now);
             this.replayed += now.len();
-            this.delivered = this.delivered.map(|delivered| delivered + now.len() as u64);
+            let replayed = now.len() as u64;
+            this.delivered = this.delivered.map(|delivered| delivered + replayed);
+            this.count_head(replayed);
             if this.replayed == this.ahead.len() {
                 this.ahead = Vec::new();
                 this.replayed = 0;
             }
             return Poll::Ready(Ok(()));
         }
+        if this.head_is_too_large() {
+            this.client.listener.counters.heads_too_large.fetch_add(1, Ordering::Relaxed);
+            return Poll::Ready(Err(this.refuse_head(context, HEADER_TOO_LARGE)));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
             Poll::Ready(outcome) => {
                 let read = buffer.filled().len().saturating_sub(before) as u64;
                 this.delivered = this.delivered.map(|delivered| delivered + read);
+                this.count_head(read);
                 Poll::Ready(outcome)
             }
             Poll::Pending => {

@@ -34,11 +34,11 @@ pub struct Record<'a> {
     pub bytes_received: u64,
     /// Bytes of the response's body.
     pub bytes_sent: u64,
-    /// From the first byte of the request to the last of the response.
+    /// From the end of the request's head to the end of the response.
     pub duration: Duration,
     /// How long connecting took, TLS included; `None` when a connection was reused or none was made.
     pub connect: Option<Duration>,
-    /// From the start of the last attempt to the first byte of its answer.
+    /// From the end of the request's head to the head of the answer, over all attempts.
     pub first_byte: Option<Duration>,
     /// How many backends were tried; 0 when none was asked.
     pub attempts: u32,

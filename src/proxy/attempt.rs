@@ -38,6 +38,12 @@ impl Context {
     pub(super) fn begin_attempt(&mut self, upgrade: bool) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
+        let timeouts = self.route.as_ref().map(|route| &route.upstream.config.timeouts);
+        let left = timeouts.and_then(|timeouts| Limits::left(timeouts, self.began));
+        if left.is_some_and(|left| left.is_zero()) {
+            self.fail(Reason::TotalTimeout);
+            return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
+        }
         let picked = self.route.as_ref().and_then(|route| route.upstream.pick(&self.tried));
         let Some(in_flight) = picked else {
             self.fail(Reason::NoBackend);
@@ -51,6 +57,7 @@ impl Context {
             Some(connect) => peer::for_upgrade(template, connect.clone()),
             None => template.clone(),
         };
+        let peer = peer::within(peer, left);
         self.attempt = Some(Attempt {
             in_flight,
             connect: None,
@@ -144,7 +151,9 @@ impl Context {
         {
             attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
         }
-        self.failed_at(session, error, reason, retry::Progress::NotConnected)
+        let refused = matches!(error.etype(), ErrorType::ConnectRefused);
+        let progress = if refused { retry::Progress::NotAccepted } else { retry::Progress::NotConnected };
+        self.failed_at(session, error, reason, progress)
     }
 
     /// The attempt failed after there was a connection.

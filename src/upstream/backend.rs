@@ -96,6 +96,13 @@ impl State {
         self.judged.notify_waiters();
     }
 
+    /// Forgets all verdicts: it is taken for healthy until the next.
+    pub fn forget_health(&self) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+        self.suspected.store(false, Ordering::Relaxed);
+        self.healthy.store(true, Ordering::Relaxed);
+    }
+
     /// Whether failures are being counted against it though it is still healthy: then a success clears it.
     pub fn suspected(&self) -> bool {
         self.suspected.load(Ordering::Relaxed)

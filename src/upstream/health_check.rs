@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pingora::ErrorType;
 use pingora_load_balancing::health_check::{HealthCheck as _, TcpHealthCheck};
 use pingora_load_balancing::{Backend as Candidate, Extensions};
 use tokio::task::AbortHandle;
@@ -63,6 +64,8 @@ impl HealthChecks {
         }
         for running in former.into_values() {
             running.task.abort();
+            // Nobody would find out that it is well again.
+            running.state.forget_health();
         }
     }
 
@@ -93,6 +96,10 @@ async fn watch(backend: Arc<Backend>, check: HealthCheck, thresholds: Thresholds
     loop {
         match tcp.check(&candidate).await {
             Ok(()) => backend.state.observe(Verdict::Passed, thresholds, ""),
+            // The machine could not ask (out of descriptors, say): that says nothing of the backend.
+            Err(error) if matches!(error.etype(), ErrorType::InternalError) => {
+                log::debug!(backend = backend.name, error:%; "health check could not be made");
+            }
             Err(error) => backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str()),
         }
         let jitter = 1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0);

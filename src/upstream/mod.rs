@@ -126,7 +126,8 @@ impl Upstream {
 
     /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one.
     pub fn pick(&self, tried: &Tried) -> Option<InFlight> {
-        let fit = |index: usize| self.backends.get(index).is_some_and(|backend| backend.state.healthy());
+        let watched = self.config.health_check.is_some();
+        let fit = |index: usize| self.backends.get(index).is_some_and(|backend| !watched || backend.state.healthy());
         let index = self
             .select(|index| fit(index) && !tried.contains(index))
             .or_else(|| if tried.first.is_none() { None } else { self.select(fit) })?;

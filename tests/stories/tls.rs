@@ -89,7 +89,10 @@ fn the_name_that_a_client_asks_for_chooses_the_certificate() {
     }
     for name in ["unknown.example", "wild.example", "x.y.wild.example", "127.0.0.1"] {
         let error = handshake(balancer.address, name, &config).unwrap_err().to_string();
-        assert!(error.contains("DnsName(\"a.example\")"), "{name} got the first certificate, which is not its: {error}");
+        assert!(
+            error.contains("DnsName(\"a.example\")"),
+            "{name} got the first certificate, which is not its: {error}"
+        );
     }
     let seen = origin.requests().pop().unwrap();
     assert_eq!((seen.field("x-forwarded-proto"), seen.field("x-forwarded-for")), (Some("https"), Some("127.0.0.1")));
