@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::notify::notify;
 use super::{handover, pid_file};
@@ -65,19 +65,15 @@ impl Ending {
         }
     }
 
-    /// QUIT. True if a successor serves and we have drained.
+    /// QUIT, first part. True if a successor serves; given up when dropped.
     async fn hand_over(&self) -> bool {
         let Some(sockets) = self.sockets() else { return false };
         let path = self.upgrade_sock.clone();
-        let sent = tokio::task::spawn_blocking(move || handover::send(&path, &sockets)).await;
-        match sent.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(()) => {
-                log::info!("successor serves; draining");
-                self.lifecycle.advance(Stage::Draining);
-                self.admin_given.notify_one();
-                self.finish(Backlog::Leave).await;
-                true
-            }
+        let (tell, told) = oneshot::channel();
+        // A thread of its own: at its end a runtime waits for those that it lends, and this one may wait for long.
+        std::thread::spawn(move || drop(tell.send(handover::send(&path, &sockets))));
+        match told.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(()) => true,
             Err(error) => {
                 let place = self.upgrade_sock.display();
                 log::error!(error:%, upgrade_sock:% = place; "sockets were not handed over; serving on");
@@ -85,6 +81,14 @@ impl Ending {
                 false
             }
         }
+    }
+
+    /// QUIT, second part: a successor serves.
+    async fn retire(&self) {
+        log::info!("successor serves; draining");
+        self.lifecycle.advance(Stage::Draining);
+        self.admin_given.notify_one();
+        self.finish(Backlog::Leave).await;
     }
 
     /// A successor that daemonised before it failed has put its number there.
@@ -127,7 +131,11 @@ impl ShutdownSignalWatch for BySignal {
             loop {
                 tokio::select! {
                     _ = terminate.recv() => return self.0.drain().await,
-                    _ = quit.recv() => if self.0.hand_over().await { return },
+                    _ = quit.recv() => tokio::select! {
+                        served = self.0.hand_over() => if served { return self.0.retire().await },
+                        // A successor that hangs must not keep anybody from stopping us.
+                        _ = terminate.recv() => return self.0.drain().await,
+                    },
                 }
             }
         };

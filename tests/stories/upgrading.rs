@@ -199,6 +199,25 @@ fn a_successor_that_dies_with_the_sockets_in_hand_changes_nothing_and_the_next_o
 }
 
 #[test]
+fn a_successor_that_hangs_keeps_nobody_from_ending_the_process() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let origin = echo();
+        let mut balancer = Balancer::before([origin.address]).top("lame_duck: off").start();
+        let path = balancer.folder.path().join("upgrade.sock");
+        let hanging = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        bind(&hanging, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&hanging, 1).unwrap();
+        balancer.signal(Signal::QUIT);
+        let _from = accept(&hanging).unwrap();
+        assert_eq!(balancer.get("/").status, 200, "it serves on while it waits");
+        let told = std::time::Instant::now();
+        balancer.signal(signal);
+        assert_eq!(balancer.wait_end().code(), Some(0));
+        assert!(told.elapsed() < Duration::from_secs(4), "{signal:?} took {:?}", told.elapsed());
+    }
+}
+
+#[test]
 fn a_new_process_that_cannot_read_its_file_never_asks_for_the_sockets() {
     let origin = echo();
     let mut balancer = Balancer::before([origin.address]).start();
