@@ -136,10 +136,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", Ok(())),
             (b"POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n", Ok(())),
             (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nx: content-length: 1\r\n\r\n", Ok(())),
-            (
-                b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Err(Reason::BadRequest),
-            ),
+            (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Reason::BadRequest)),
         ];
         for (head, expected) in cases {
             assert_eq!(check_wire(head), *expected, "{}", head.escape_ascii());

@@ -127,10 +127,7 @@ fn off_means_none() {
 fn the_access_log_goes_where_it_was_told() {
     let log = |text: &str| parsed(&file("", "", text)).access_log.unwrap();
     let config = log("access_log: { path: logs/a.log, format: combined }");
-    assert_eq!(
-        config,
-        AccessLog { path: LogPath::File("/etc/evenkeel/logs/a.log".into()), format: Format::Combined }
-    );
+    assert_eq!(config, AccessLog { path: LogPath::File("/etc/evenkeel/logs/a.log".into()), format: Format::Combined });
     assert_eq!(log("access_log: { path: stderr }").path, LogPath::Stderr);
     let template = vec![Piece::Field(Field::Client), Piece::Text(" says".to_owned())];
     assert_eq!(log("access_log: { format: { template: \"{client} says\" } }").format, Format::Template(template));

@@ -13,7 +13,8 @@ use crate::support::{Answer, Balancer, Origin, eventually, free_address};
 fn fails_with(balancer: &Balancer, status: u16, reason: &str, secret: &str) {
     let counter = format!("evenkeel_failures_total{{reason=\"{reason}\"}}");
     let before = balancer.metric(&counter);
-    let logged = std::fs::read_to_string(balancer.folder.path().join("access.log")).map_or(0, |log| log.lines().count());
+    let logged =
+        std::fs::read_to_string(balancer.folder.path().join("access.log")).map_or(0, |log| log.lines().count());
     let mut ids = Vec::new();
     for accept in ["text/html,application/xhtml+xml,*/*;q=0.8", "application/json"] {
         let mut client = Client::connect(balancer.address).unwrap();
@@ -25,7 +26,10 @@ fn fails_with(balancer: &Balancer, status: u16, reason: &str, secret: &str) {
         if accept == "application/json" {
             assert_eq!(response.field("content-type"), Some("application/json"));
             let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-            assert_eq!((&json["status"], &json["reason"], &json["request_id"]), (&status.into(), &reason.into(), &id.clone().into()));
+            assert_eq!(
+                (&json["status"], &json["reason"], &json["request_id"]),
+                (&status.into(), &reason.into(), &id.clone().into())
+            );
         } else {
             assert_eq!(response.field("content-type"), Some("text/plain; charset=utf-8"));
         }
@@ -141,7 +145,10 @@ fn a_client_that_leaves_is_client_gone_and_nobody_elses_fault() {
     eventually("the request is there", || slow.count() == 1, String::new);
     drop(client);
     let line = &balancer.access_log(1)[0];
-    assert_eq!((&line["reason"], &line["status"], &line["path"]), (&"client_gone".into(), &serde_json::Value::Null, &"/left".into()));
+    assert_eq!(
+        (&line["reason"], &line["status"], &line["path"]),
+        (&"client_gone".into(), &serde_json::Value::Null, &"/left".into())
+    );
     assert_eq!(slow.count(), 1, "nobody waits for it: no retry");
     let app = format!("{{upstream=\"app\",backend=\"{}\"}}", slow.address);
     assert_eq!(balancer.metric(&format!("evenkeel_backend_in_flight{app}")), 0.0);
@@ -198,7 +205,10 @@ fn an_answer_that_breaks_off_never_looks_complete() {
 fn a_backend_connection_with_bytes_left_over_is_never_used_again() {
     // Answers with a length, and more than that: the rest would be taken for the answer to the next request.
     let extra = Origin::start(|_| {
-        Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nrealHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfake".to_vec())
+        Answer::Raw(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nrealHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfake"
+                .to_vec(),
+        )
     });
     let balancer = Balancer::before([extra.address]).top("threads: 1").start();
     for _ in 0..10 {
@@ -253,20 +263,74 @@ fn a_request_in_doubt_is_refused_and_nothing_of_it_reaches_a_backend() {
     let balancer = Balancer::before([origin.address]).start();
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
     let cases: &[(&str, u16, String)] = &[
-        ("TE and CL", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("CL and TE", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("gzip, chunked", 501, format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("two codings", 501, format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("identity", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\ncontent-length: 0\r\n\r\n{smuggled}")),
-        ("xchunked", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("space before the colon", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("chunked in HTTP/1.0", 400, format!("POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("two lengths", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 5\r\n\r\nhello{smuggled}")),
-        ("a list of lengths", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0, 5\r\n\r\nhello{smuggled}")),
+        (
+            "TE and CL",
+            400,
+            format!(
+                "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+        ),
+        (
+            "CL and TE",
+            400,
+            format!(
+                "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+        ),
+        (
+            "gzip, chunked",
+            501,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "two codings",
+            501,
+            format!(
+                "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+        ),
+        (
+            "identity",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\ncontent-length: 0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "xchunked",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "space before the colon",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "chunked in HTTP/1.0",
+            400,
+            format!("POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "two lengths",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 5\r\n\r\nhello{smuggled}"),
+        ),
+        (
+            "a list of lengths",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0, 5\r\n\r\nhello{smuggled}"),
+        ),
         ("a signed length", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +5\r\n\r\nhello{smuggled}")),
-        ("a hexadecimal length", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x5\r\n\r\nhello{smuggled}")),
+        (
+            "a hexadecimal length",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x5\r\n\r\nhello{smuggled}"),
+        ),
         ("an empty length", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length:\r\n\r\n{smuggled}")),
-        ("an endless length", 400, format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n{smuggled}")),
+        (
+            "an endless length",
+            400,
+            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n{smuggled}"),
+        ),
         ("two hosts", 400, format!("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n{smuggled}")),
         ("the same host twice", 400, format!("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n{smuggled}")),
         ("no host", 400, format!("GET / HTTP/1.1\r\n\r\n{smuggled}")),
@@ -277,7 +341,11 @@ fn a_request_in_doubt_is_refused_and_nothing_of_it_reaches_a_backend() {
         ("a field without a name", 400, format!("GET / HTTP/1.1\r\nhost: a\r\n: 1\r\n\r\n{smuggled}")),
         ("a field without a colon", 400, format!("GET / HTTP/1.1\r\nhost: a\r\nword\r\n\r\n{smuggled}")),
         ("a NUL", 400, format!("GET / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n{smuggled}")),
-        ("a lone CR in a value", 400, format!("GET / HTTP/1.1\r\nhost: a\r\nx: 1\rtransfer-encoding: chunked\r\n\r\n{smuggled}")),
+        (
+            "a lone CR in a value",
+            400,
+            format!("GET / HTTP/1.1\r\nhost: a\r\nx: 1\rtransfer-encoding: chunked\r\n\r\n{smuggled}"),
+        ),
         ("a word as target", 400, format!("GET a HTTP/1.1\r\nhost: a\r\n\r\n{smuggled}")),
         ("HTTP/3.0", 400, format!("GET / HTTP/3.0\r\nhost: a\r\n\r\n{smuggled}")),
         ("garbage", 400, "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_owned()),
@@ -349,7 +417,12 @@ fn bytes_after_a_request_that_was_answered_early_are_not_taken_for_a_request() {
     let balancer = Balancer::before([address]).start();
     let mut client = Client::connect(balancer.address).unwrap();
     let body = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
-    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{}", body.len() + 10, "0123456789").as_bytes()).unwrap();
+    client
+        .send(
+            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{}", body.len() + 10, "0123456789")
+                .as_bytes(),
+        )
+        .unwrap();
     let response = client.response(false).unwrap();
     assert_eq!((response.status, response.text().as_str()), (413, "big"));
     // Now the rest of the body: it may be read or the connection closed, but it is no request.

@@ -28,7 +28,9 @@ fn a_header_larger_than_the_limit_is_431_and_a_smaller_one_passes() {
 #[test]
 fn more_fields_than_the_limit_are_431() {
     let origin = Origin::named("a");
-    for (settings, limit) in [("", 100), ("limits: { request_headers: 10 }", 10), ("limits: { request_headers: 200 }", 200)] {
+    for (settings, limit) in
+        [("", 100), ("limits: { request_headers: 10 }", 10), ("limits: { request_headers: 200 }", 200)]
+    {
         let balancer = Balancer::before([origin.address]).listener(settings).start();
         for (count, status) in [(limit, 200), (limit + 1, 431)] {
             // One of them is the host.
@@ -89,7 +91,9 @@ fn only_what_on_names_is_tried_again() {
     let kind = Origin::named("kind");
     let dead = free_address();
     let rude = rude();
-    for (on, after_refusal, after_reset) in [("[connect]", true, false), ("[reset]", false, true), ("[connect, reset]", true, true)] {
+    for (on, after_refusal, after_reset) in
+        [("[connect]", true, false), ("[reset]", false, true), ("[connect, reset]", true, true)]
+    {
         for (bad, served) in [(dead, after_refusal), (rude.address, after_reset)] {
             let settings = format!("health_check: off, retry: {{ on: {on} }}");
             let balancer = Balancer::before([bad, kind.address]).upstream(&settings).start();

@@ -22,9 +22,28 @@ fn the_line_of_a_request_has_every_fact_right() {
     let line = lines[0].as_object().unwrap();
     let keys: Vec<&str> = line.keys().map(String::as_str).collect();
     let mut expected = [
-        "time", "request_id", "client", "listener", "method", "scheme", "host", "path", "protocol", "status", "reason",
-        "bytes_received", "bytes_sent", "duration_ms", "connect_ms", "first_byte_ms", "attempts", "route", "upstream",
-        "backend", "user_agent", "referer",
+        "time",
+        "request_id",
+        "client",
+        "listener",
+        "method",
+        "scheme",
+        "host",
+        "path",
+        "protocol",
+        "status",
+        "reason",
+        "bytes_received",
+        "bytes_sent",
+        "duration_ms",
+        "connect_ms",
+        "first_byte_ms",
+        "attempts",
+        "route",
+        "upstream",
+        "backend",
+        "user_agent",
+        "referer",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);
@@ -76,7 +95,9 @@ fn a_request_that_was_tried_again_says_how_often_and_who_served_it() {
     assert_eq!(balancer.metric(&format!("evenkeel_attempts_total{}", series(dead))), times);
     assert_eq!(balancer.metric(&format!("evenkeel_attempts_total{}", series(kind.address))), 2.0);
     assert_eq!(
-        balancer.metric(&format!("evenkeel_attempt_failures_total{{upstream=\"app\",backend=\"{dead}\",reason=\"connect_failed\"}}")),
+        balancer.metric(&format!(
+            "evenkeel_attempt_failures_total{{upstream=\"app\",backend=\"{dead}\",reason=\"connect_failed\"}}"
+        )),
         times
     );
     assert_eq!(balancer.metric("evenkeel_retries_total{upstream=\"app\"}"), times);
@@ -101,7 +122,10 @@ fn the_log_has_the_format_and_the_place_that_the_file_says() {
     };
     let combined = start("{ path: x.log, format: combined }");
     let line = &lines_of(&combined, "x.log", 1)[0];
-    assert!(line.starts_with("127.0.0.1 - - [") && line.ends_with("] \"GET /p?q HTTP/1.1\" 200 1 \"before\" \"story\""), "{line}");
+    assert!(
+        line.starts_with("127.0.0.1 - - [") && line.ends_with("] \"GET /p?q HTTP/1.1\" 200 1 \"before\" \"story\""),
+        "{line}"
+    );
 
     let template = start("{ path: x.log, format: { template: \"{{{method}}} {status} {path} {attempts} {reason}\" } }");
     assert_eq!(lines_of(&template, "x.log", 1), ["{GET} 200 /p?q 1 -"]);
@@ -113,7 +137,11 @@ fn the_log_has_the_format_and_the_place_that_the_file_says() {
 
     for off in ["off", "{ path: off }"] {
         let silent = start(off);
-        eventually("it is served", || silent.metric("evenkeel_requests_total{route=\"route-1\",code=\"200\"}") == 1.0, String::new);
+        eventually(
+            "it is served",
+            || silent.metric("evenkeel_requests_total{route=\"route-1\",code=\"200\"}") == 1.0,
+            String::new,
+        );
         assert_eq!(std::fs::read_to_string(silent.folder.path().join("stdout")).unwrap(), "");
         assert!(!silent.folder.path().join("access.log").exists());
     }
@@ -154,7 +182,12 @@ fn counters_move_with_what_happens_and_the_exposition_can_be_read() {
             });
         assert!(right, "{line}");
     }
-    let mut series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series).collect();
+    let mut series: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, _)| series)
+        .collect();
     let all = series.len();
     series.sort_unstable();
     series.dedup();

@@ -41,7 +41,11 @@ fn section(first: &str, more: &str) -> String {
     format!("tls: {{ certificates: [{}, {}]{more} }}", file(first), file("wild"))
 }
 
-fn config(trusted: &[CertificateDer<'static>], versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]) -> ClientConfig {
+fn config(
+    trusted: &[CertificateDer<'static>],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    alpn: &[&str],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in trusted {
         roots.add(certificate.clone()).unwrap();
@@ -85,7 +89,10 @@ fn the_name_that_a_client_asks_for_chooses_the_certificate() {
     }
     for name in ["unknown.example", "wild.example", "x.y.wild.example", "127.0.0.1"] {
         let error = handshake(balancer.address, name, &config).unwrap_err().to_string();
-        assert!(error.contains("DnsName(\"a.example\")"), "{name} got the first certificate, which is not its: {error}");
+        assert!(
+            error.contains("DnsName(\"a.example\")"),
+            "{name} got the first certificate, which is not its: {error}"
+        );
     }
     let seen = origin.requests().pop().unwrap();
     assert_eq!((seen.field("x-forwarded-proto"), seen.field("x-forwarded-for")), (Some("https"), Some("127.0.0.1")));
@@ -97,7 +104,9 @@ fn the_name_that_a_client_asks_for_chooses_the_certificate() {
 async fn http2_and_http_1_1_are_negotiated() {
     let origin = Origin::named("a");
     let (balancer, certificates) = start(&origin, "", "");
-    for (offered, agreed) in [(vec!["h2", "http/1.1"], Some("h2")), (vec!["http/1.1"], Some("http/1.1")), (vec![], None)] {
+    for (offered, agreed) in
+        [(vec!["h2", "http/1.1"], Some("h2")), (vec!["http/1.1"], Some("http/1.1")), (vec![], None)]
+    {
         let config = Arc::new(config(&certificates, BOTH, &offered));
         let stream = handshake(balancer.address, "a.example", &config).unwrap();
         assert_eq!(stream.conn.alpn_protocol(), agreed.map(str::as_bytes));
@@ -189,7 +198,11 @@ fn a_file_that_cannot_be_used_is_named_by_check_and_by_a_start_that_fails() {
         ("no key", "first.key", None),
         ("no certificate", "first.pem", None),
         ("garbage for a key", "first.key", Some(b"garbage")),
-        ("garbage for a certificate", "first.pem", Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")),
+        (
+            "garbage for a certificate",
+            "first.pem",
+            Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ),
     ];
     for (what, file, content) in cases {
         std::fs::write(path.join("first.pem"), &good.0).unwrap();

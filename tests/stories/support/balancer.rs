@@ -42,7 +42,6 @@ impl Setup {
         self
     }
 
-
     /// A line of settings for the listener `web`, as in `timeouts: { request_header: 1s }`.
     pub fn listener(mut self, settings: &str) -> Setup {
         self.listener = settings.to_owned();
