@@ -3,7 +3,7 @@
 //! pingora knows one time-out for every read from a backend. Where the first byte, the pauses after it, the
 //! whole request or an idle tunnel have limits of their own, a small task waits beside the request and, when
 //! the time is over, shuts the attempt's connection down; the proxy then sees it end, and asks here why.
-//! Requests whose limits are all the same (the default) have no such task.
+//! Requests without a body whose limits are all the same (the default) have no such task.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -60,9 +60,9 @@ impl Limits {
         timeouts.total.map(|total| total.saturating_sub(began.elapsed()))
     }
 
-    /// Whether pingora's own time-out cannot keep them.
-    pub fn need_watching(&self, upgrade: bool) -> bool {
-        upgrade || self.total.is_some() || self.first_byte != self.idle
+    /// Whether pingora's own time-out cannot keep them even for a request without a body.
+    pub fn need_watching(&self) -> bool {
+        self.total.is_some() || self.first_byte != self.idle
     }
 
     /// The shortest of them: a wait that begins now is not over before.

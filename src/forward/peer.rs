@@ -14,8 +14,8 @@ const UPGRADE_GROUP: u64 = 1;
 
 /// A peer with every time-out that pingora knows set; cloned for each attempt.
 ///
-/// pingora has one time-out for all reads: it is the longer of `first_byte` and `idle`, and where they differ
-/// [`deadline`](super::deadline) keeps the shorter.
+/// pingora has one time-out for all reads: it is the longer of `first_byte` and `idle`, and goes where
+/// [`deadline`](super::deadline) keeps them.
 pub fn template(address: &SocketAddr, timeouts: &UpstreamTimeouts) -> HttpPeer {
     let mut peer = HttpPeer::new("0.0.0.0:0", false, String::new());
     peer._address = address.clone();

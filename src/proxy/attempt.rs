@@ -28,6 +28,8 @@ pub struct Attempt {
     began: Instant,
     /// How it connects if it may become a tunnel.
     upgrade: Option<PoliteConnect>,
+    /// What a deadline of ours keeps; none where pingora's own time-out can.
+    limits: Option<Limits>,
     /// Whether the backend has switched protocols.
     switched: bool,
     deadline: Option<Deadline>,
@@ -35,7 +37,7 @@ pub struct Attempt {
 
 impl Context {
     /// Picks a backend for another attempt.
-    pub(super) fn begin_attempt(&mut self, upgrade: bool) -> Result<Box<HttpPeer>> {
+    pub(super) fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
         let timeouts = self.route.as_ref().map(|route| &route.upstream.config.timeouts);
@@ -52,18 +54,28 @@ impl Context {
         self.attempts += 1;
         self.tried.add(in_flight.index);
         let template = &in_flight.backend.peer;
-        let upgrade = upgrade.then(PoliteConnect::default);
+        let upgrade = session.is_upgrade_req().then(PoliteConnect::default);
         let peer = match &upgrade {
             Some(connect) => peer::for_upgrade(template, connect.clone()),
             None => template.clone(),
         };
-        let peer = peer::within(peer, left);
+        let mut peer = peer::within(peer, left);
+        // pingora's time for reading runs also while the client is still sending.
+        let limits = self
+            .route
+            .as_ref()
+            .map(|route| Limits::new(&route.upstream.config.timeouts, self.began))
+            .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
+        if limits.is_some() {
+            peer.options.read_timeout = None;
+        }
         self.attempt = Some(Attempt {
             in_flight,
             connect: None,
             first_byte: None,
             began: Instant::now(),
             upgrade,
+            limits,
             switched: false,
             deadline: None,
         });
@@ -82,12 +94,9 @@ impl Context {
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
-        let limits = Limits::new(&route.upstream.config.timeouts, self.began);
         let upgrade = attempt.upgrade.as_ref();
         let descriptor = upgrade.map_or((descriptor >= 0).then_some(descriptor), PoliteConnect::descriptor);
-        if limits.need_watching(upgrade.is_some())
-            && let Some(descriptor) = descriptor
-        {
+        if let (Some(limits), Some(descriptor)) = (attempt.limits, descriptor) {
             // An upgrade has no body whose end would tell that it is the backend's turn.
             let phase = if upgrade.is_some() { Phase::FirstByte } else { Phase::Request };
             attempt.deadline = Some(Deadline::watch(limits, phase, descriptor));

@@ -85,7 +85,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        context.begin_attempt(session.is_upgrade_req())
+        context.begin_attempt(session)
     }
 
     fn fail_to_connect(

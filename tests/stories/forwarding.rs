@@ -413,12 +413,12 @@ fn a_client_that_waits_for_100_continue_gets_it_from_the_backend_before_it_sends
 }
 
 /// A stream of bytes of which every piece is known: no piece is the same at another place nearby.
-struct Known(Vec<u8>);
+pub struct Known(Vec<u8>);
 
 impl Known {
     const PERIOD: usize = 65_521;
 
-    fn new() -> Known {
+    pub fn new() -> Known {
         let mut state = 1_u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -428,7 +428,7 @@ impl Known {
         Known([period.clone(), period].concat())
     }
 
-    fn at(&self, offset: u64, length: usize) -> &[u8] {
+    pub fn at(&self, offset: u64, length: usize) -> &[u8] {
         let start = (offset % Known::PERIOD as u64) as usize;
         &self.0[start..start + length.min(Known::PERIOD)]
     }
@@ -456,24 +456,21 @@ impl Known {
     }
 }
 
-/// 256 MiB; the whole GiB takes a debug build long, and is asked for with `EVENKEEL_FULL=1`.
-fn large() -> u64 {
-    if std::env::var_os("EVENKEEL_FULL").is_some() { 1 << 30 } else { 256 << 20 }
-}
+pub const LARGE: u64 = 1 << 30;
 
 const MOST_MEMORY: u64 = 100 << 20;
 
-/// An origin that sends `large()` bytes on GET, and takes as many on POST.
-fn large_origin() -> SocketAddr {
+/// An origin that sends [`LARGE`] bytes on GET, and takes as many on POST.
+pub fn large_origin() -> SocketAddr {
     raw_origin(|stream| {
         let mut reader = BufReader::new(stream);
         while let Some(head) = read_head(&mut reader) {
             if head.starts_with("GET") {
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", large());
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", LARGE);
                 reader.get_mut().write_all(head.as_bytes()).unwrap();
-                drop(Known::new().write(large(), reader.get_mut()));
+                drop(Known::new().write(LARGE, reader.get_mut()));
             } else {
-                Known::new().read(large(), &mut reader);
+                Known::new().read(LARGE, &mut reader);
                 reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole").unwrap();
             }
         }
@@ -489,9 +486,9 @@ fn a_large_response_passes_whole_in_little_memory() {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     let mut reader = BufReader::new(stream);
     let head = read_head(&mut reader).unwrap();
-    assert!(head.contains(&large().to_string()), "{head}");
-    Known::new().read(large(), &mut reader);
-    println!("{} MiB down in {:?}, {} KiB", large() >> 20, began.elapsed(), balancer.memory() >> 10);
+    assert!(head.contains(&LARGE.to_string()), "{head}");
+    Known::new().read(LARGE, &mut reader);
+    println!("{} MiB down in {:?}, {} KiB", LARGE >> 20, began.elapsed(), balancer.memory() >> 10);
     assert!(balancer.memory() < MOST_MEMORY, "{} bytes", balancer.memory());
 }
 
@@ -500,10 +497,10 @@ fn a_large_request_passes_whole_in_little_memory() {
     let balancer = Balancer::before([large_origin()]).start();
     let began = Instant::now();
     let mut client = Client::connect(balancer.address).unwrap();
-    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", large()).as_bytes()).unwrap();
-    Known::new().write(large(), client.stream()).unwrap();
+    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", LARGE).as_bytes()).unwrap();
+    Known::new().write(LARGE, client.stream()).unwrap();
     assert_eq!(client.response(false).unwrap().text(), "whole");
-    println!("{} MiB up in {:?}, {} KiB", large() >> 20, began.elapsed(), balancer.memory() >> 10);
+    println!("{} MiB up in {:?}, {} KiB", LARGE >> 20, began.elapsed(), balancer.memory() >> 10);
     assert!(balancer.memory() < MOST_MEMORY, "{} bytes", balancer.memory());
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, Response};
 
+use super::forwarding::{Known, LARGE, large_origin};
 use crate::support::client::{Client, exchange};
 use crate::support::{Answer, Balancer, Origin};
 
@@ -15,7 +16,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    // Windows as browsers have them; the protocol's own 64 KiB make a large answer wait for each piece.
+    let mut client = h2::client::Builder::new();
+    client.initial_window_size(1 << 20).initial_connection_window_size(8 << 20);
+    let (sender, connection) = client.handshake(stream).await.unwrap();
     tokio::spawn(connection);
     sender
 }
@@ -198,7 +202,7 @@ async fn an_answer_that_breaks_off_is_a_reset_stream() {
 #[tokio::test]
 async fn a_large_request_over_http2_passes_whole_in_little_memory() {
     const PIECE: usize = 64 << 10;
-    let total: usize = if std::env::var_os("EVENKEEL_FULL").is_some() { 1 << 30 } else { 256 << 20 };
+    let total: usize = 1 << 30;
     // The bodies of origins are held whole: this one counts.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -250,5 +254,22 @@ async fn a_large_request_over_http2_passes_whole_in_little_memory() {
     let mut answer = response.await.unwrap().into_body();
     let text = answer.data().await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&text), sum.to_string());
+    assert!(balancer.memory() < 100 << 20, "{} bytes", balancer.memory());
+}
+
+#[tokio::test]
+async fn a_large_response_over_http2_passes_whole_in_little_memory() {
+    let balancer = Balancer::before([large_origin()]).start();
+    let mut sender = connect(balancer.address).await.ready().await.unwrap();
+    let (response, _) = sender.send_request(request("GET", "/").body(()).unwrap(), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let (known, mut offset) = (Known::new(), 0);
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        assert!(piece[..] == *known.at(offset, piece.len()), "the stream is wrong near {offset}");
+        offset += piece.len() as u64;
+        body.flow_control().release_capacity(piece.len()).unwrap();
+    }
+    assert_eq!(offset, LARGE);
     assert!(balancer.memory() < 100 << 20, "{} bytes", balancer.memory());
 }

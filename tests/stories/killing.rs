@@ -26,7 +26,7 @@ impl Backend {
             .spawn()
             .expect("a process");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let said = lines.find_map(|line| Some(line.ok()?.split_once("listening on ")?.1.trim().parse().ok()?));
+        let said = lines.find_map(|line| line.ok()?.split_once("listening on ")?.1.trim().parse().ok());
         Backend { address: said.expect("its address"), child }
     }
 
@@ -54,7 +54,8 @@ fn backend_process() {
     });
     println!("\nlistening on {}", origin.address);
     // Until it is killed, or whoever started it is gone.
-    drop(std::io::stdin().lines().count());
+    let lines = std::io::stdin().lines().count();
+    eprintln!("standard input ended after {lines} lines");
 }
 
 #[test]

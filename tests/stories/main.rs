@@ -1,5 +1,15 @@
 //! Stories of users, over real sockets and with the real program. One binary, so that it links once.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    reason = "in a story a panic is the message, and names speak for themselves"
+)]
+
 mod daemon;
 mod draining;
 mod failures;

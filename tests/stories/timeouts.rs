@@ -217,27 +217,38 @@ fn is_cut(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nabc")
 }
 
+fn impatient(lazy: &Origin, timeouts: &str) -> Balancer {
+    Balancer::before([lazy.address]).upstream(&format!("retry: off, timeouts: {{ {timeouts} }}")).start()
+}
+
 #[test]
-fn first_byte_and_idle_are_limits_of_their_own_whichever_is_longer() {
+fn a_head_that_is_late_is_504_whether_idle_is_longer_or_not() {
     let lazy = lazy();
-    let start = |timeouts: &str| {
-        Balancer::before([lazy.address]).upstream(&format!("retry: off, timeouts: {{ {timeouts} }}")).start()
-    };
     for timeouts in ["first_byte: 1s, idle: 20s", "first_byte: 1s, idle: 1s"] {
-        let (answer, took) = ask(&start(timeouts), "/slow");
+        let (answer, took) = ask(&impatient(&lazy, timeouts), "/slow");
         assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("first_byte_timeout"), "{timeouts}: {answer}");
         assert!(took < Duration::from_millis(2400), "{timeouts}: {took:?}");
     }
-    let slow_head = start("first_byte: 20s, idle: 1s");
-    assert!(ask(&slow_head, "/slow").0.ends_with("slowly"), "the head has its own time");
-    assert!(ask(&slow_head, "/drip").0.ends_with("abcdef"), "2.4 s in all, never 1 s in silence");
-    let (answer, took) = ask(&slow_head, "/stall");
-    assert!(is_cut(&answer) && took < Duration::from_millis(2400), "{took:?} {answer}");
-    assert_eq!(slow_head.access_log(3)[2]["reason"], "idle_timeout");
+}
 
-    assert!(ask(&start("first_byte: 1s, idle: 20s"), "/stall").0.ends_with("abcdef"), "the body has its own time");
-    let (answer, _) = ask(&start("first_byte: 1s, idle: 1s"), "/stall");
-    assert!(is_cut(&answer), "{answer}");
+#[test]
+fn a_body_that_stalls_is_cut_at_idle_though_first_byte_is_longer() {
+    let lazy = lazy();
+    for timeouts in ["first_byte: 20s, idle: 1s", "first_byte: 1s, idle: 1s"] {
+        let balancer = impatient(&lazy, timeouts);
+        let (answer, took) = ask(&balancer, "/stall");
+        assert!(is_cut(&answer) && took < Duration::from_millis(2400), "{timeouts}: {took:?} {answer}");
+        assert_eq!(balancer.access_log(1)[0]["reason"], "idle_timeout");
+    }
+}
+
+#[test]
+fn what_is_slow_within_its_limit_is_served_though_the_other_limit_is_shorter() {
+    let lazy = lazy();
+    let patient_with_heads = impatient(&lazy, "first_byte: 20s, idle: 1s");
+    assert!(ask(&patient_with_heads, "/slow").0.ends_with("slowly"));
+    assert!(ask(&patient_with_heads, "/drip").0.ends_with("abcdef"), "2.4 s in all, never 1 s in silence");
+    assert!(ask(&impatient(&lazy, "first_byte: 1s, idle: 20s"), "/stall").0.ends_with("abcdef"));
 }
 
 #[test]
@@ -271,6 +282,26 @@ fn a_slow_upload_is_not_held_against_the_backend() {
         (200, "a"),
         "first_byte counts from the end of the request"
     );
+}
+
+#[test]
+fn a_client_that_pauses_in_its_body_is_not_held_against_the_backend() {
+    let origin = Origin::named("a");
+    for timeouts in ["first_byte: 1s, idle: 1s", "first_byte: 500ms, idle: 1s"] {
+        let balancer = Balancer::before([origin.address]).upstream(&format!("timeouts: {{ {timeouts} }}")).start();
+        let mut client = Client::connect(balancer.address).unwrap();
+        client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf").unwrap();
+        std::thread::sleep(Duration::from_millis(1700));
+        client.send(b"rest").unwrap();
+        assert_eq!(client.response(false).unwrap().status, 200, "{timeouts}");
+    }
+    let silent = Origin::start(|_| Answer::Raw(Vec::new()));
+    let settings = "timeouts: { first_byte: 1s, idle: 1s }";
+    let balancer = Balancer::before([silent.address]).upstream(settings).start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    let response = client.request("POST", "/", &[], b"body").unwrap();
+    assert_eq!(response.status, 504, "but it has its second when the body is there");
+    assert!(response.text().contains("first_byte_timeout"), "{}", response.text());
 }
 
 #[test]

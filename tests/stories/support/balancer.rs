@@ -289,7 +289,9 @@ pub struct Killed(pub Pid);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        drop(kill_process(self.0, Signal::KILL));
+        if let Err(error) = kill_process(self.0, Signal::KILL) {
+            eprintln!("{} could not be killed: {error}", self.0.as_raw_nonzero());
+        }
     }
 }
 
