@@ -293,6 +293,7 @@ async fn start(
     // Set once: this is the only start of this process.
     drop(running.edge.set(edge.clone()));
     running.lifecycle.advance(Stage::Serving);
+    warn_of_lost_log(&parts.config);
     own_pid_file(&parts.config, running, parts.predecessor.is_some());
     if let Some(predecessor) = parts.predecessor
         && let Err(error) = predecessor.release()
@@ -335,6 +336,14 @@ fn for_pingora(conf: &ServerConf) -> ServerConf {
     let mut conf = server_copy(conf);
     conf.max_retries = PINGORA_MAX_RETRIES;
     conf
+}
+
+/// pingora gives a daemon with an error log no standard output.
+fn warn_of_lost_log(config: &Config) {
+    let to_stdout = config.access_log.as_ref().is_some_and(|log| log.path == LogPath::Stdout);
+    if config.server.daemon && config.server.error_log.is_some() && to_stdout {
+        log::warn!("a daemon has no standard output; give `access_log` a path, or requests are not logged");
+    }
 }
 
 /// A library has no pid file; a daemon's is written by pingora when it forks, and removed by us.
