@@ -19,8 +19,9 @@ use super::deadline::{Awaited, LINGER, TICK, Tick};
 use super::listener::{Http2, Listener, Live};
 use super::preface::{Spoken, spoken};
 use super::socket::Accepted;
-use super::stream::{EdgeStream, Plain, Socket};
+use super::stream::EdgeStream;
 use super::tls;
+use super::transport::{Plain, Socket};
 
 /// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
 /// a 100 ms path to 5 Mbit/s.

@@ -21,6 +21,7 @@ mod preface;
 pub mod socket;
 mod stream;
 pub mod tls;
+mod transport;
 
 pub use client::{Client, client_of, head_received};
 pub use core::Backlog;

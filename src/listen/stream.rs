@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,12 +23,11 @@ use pingora_core::protocols::{
     UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::deadline::{Awaited, Tick, Ticket};
 use super::listener::Live;
+use super::transport::Socket;
 
 /// Gathered before a write: holds the head of a response and a small body; one page.
 const GATHER: usize = 4096;
@@ -53,23 +51,6 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length:
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; FIRST_READ].into_boxed_slice());
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A connection without TLS.
-#[derive(Debug)]
-pub enum Plain {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a UNIX socket.
-    Unix(UnixStream),
-}
-
-/// A connection with or without TLS.
-pub enum Socket {
-    /// As it comes.
-    Plain(Plain),
-    /// After its handshake.
-    Tls(Box<TlsStream<Plain>>),
 }
 
 /// See the module's documentation.
@@ -482,89 +463,5 @@ impl Peek for EdgeStream {}
 impl fmt::Debug for EdgeStream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("EdgeStream").field("client", &self.client.address).finish_non_exhaustive()
-    }
-}
-
-impl Socket {
-    fn plain(&self) -> &Plain {
-        match self {
-            Socket::Plain(plain) => plain,
-            Socket::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
-
-impl Plain {
-    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Plain::Tcp(stream) => stream.poll_read_ready(context),
-            Plain::Unix(stream) => stream.poll_read_ready(context),
-        }
-    }
-
-    fn descriptor(&self) -> UniqueIDType {
-        match self {
-            Plain::Tcp(stream) => stream.as_raw_fd(),
-            Plain::Unix(stream) => stream.as_raw_fd(),
-        }
-    }
-}
-
-/// Passes one call on to whichever kind of connection it is.
-macro_rules! each {
-    ($kind:ident { $($variant:ident),+ }, $this:expr, $stream:ident => $call:expr) => {
-        match $this.get_mut() { $($kind::$variant($stream) => { let $stream = Pin::new($stream); $call })+ }
-    };
-}
-
-impl AsyncRead for Plain {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(Plain { Tcp, Unix }, self, stream => stream.poll_read(context, buffer))
-    }
-}
-
-impl AsyncWrite for Plain {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(Plain { Tcp, Unix }, self, stream => stream.poll_write(context, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(Plain { Tcp, Unix }, self, stream => stream.poll_flush(context))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(Plain { Tcp, Unix }, self, stream => stream.poll_shutdown(context))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(Plain { Tcp, Unix }, self, stream => stream.poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(Socket { Plain, Tls }, self, stream => stream.poll_read(context, buffer))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(Socket { Plain, Tls }, self, stream => stream.poll_write(context, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(Socket { Plain, Tls }, self, stream => stream.poll_flush(context))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(Socket { Plain, Tls }, self, stream => stream.poll_shutdown(context))
     }
 }
