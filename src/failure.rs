@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use crate::request_id::RequestId;
+
 /// Why a request was not served as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -125,6 +127,28 @@ impl Reason {
             Reason::Internal => "this server made a mistake",
         }
     }
+}
+
+/// The body of an answer in plain text.
+pub fn plain_body(reason: Reason, status: StatusCode, id: RequestId) -> String {
+    let (code, title) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+    let (sentence, token) = (reason.sentence(), reason.token());
+    format!("{code} {title}: {sentence}\nreason: {token}\nrequest id: {}\n", id.as_str())
+}
+
+/// A whole HTTP/1.1 answer, for requests that never became one; the connection ends with it.
+pub fn wire_answer(reason: Reason) -> Vec<u8> {
+    let Some(status) = reason.status() else { return Vec::new() };
+    let id = RequestId::new();
+    let body = plain_body(reason, status, id);
+    let (code, title) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+    let head = format!(
+        "HTTP/1.1 {code} {title}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\nx-request-id: {}\r\nconnection: close\r\n\r\n",
+        body.len(),
+        id.as_str()
+    );
+    (head + &body).into_bytes()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod observe;
 pub mod proxy;
+pub mod request_id;
 pub mod route;
 pub mod server;
 pub mod snapshot;

@@ -12,7 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::request_id::RequestId;
+use crate::request_id::RequestId;
 
 /// The address of the client.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -4,6 +4,5 @@
 pub mod deadline;
 pub mod fields;
 pub mod peer;
-pub mod request_id;
 pub mod retry;
 pub mod tunnel;

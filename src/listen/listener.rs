@@ -48,6 +48,8 @@ pub struct ListenerCounters {
     pub heads_timed_out: AtomicU64,
     /// Connections whose head did not end within the limit of its size.
     pub heads_too_large: AtomicU64,
+    /// Connections whose head could not be parsed.
+    pub heads_refused: AtomicU64,
     /// Failures of `accept` itself (mostly: out of descriptors).
     pub accept_errors: AtomicU64,
     /// Requests being served now.

@@ -28,6 +28,7 @@ use super::client::Client;
 use super::deadline::{Awaited, Tick, Ticket};
 use super::listener::Live;
 use super::transport::Socket;
+use crate::failure::{Reason, wire_answer};
 
 /// Gathered before a write: holds the head of a response and a small body; one page.
 const GATHER: usize = 4096;
@@ -41,12 +42,8 @@ const SPARE_BUFFERS: usize = 64;
 /// Where the end of a request is not known.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Sent to a client whose head does not end (RFC 6585, section 5).
-const HEADER_TOO_LARGE: &[u8] =
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
-/// Sent to a client whose head did not come in time (RFC 9110, section 15.5.9).
-const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// What pingora's parser answers by itself begins like this.
+const PARSER_REFUSAL: &[u8] = b"HTTP/1.1 400";
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; FIRST_READ].into_boxed_slice());
@@ -72,6 +69,8 @@ pub struct EdgeStream {
     /// When the head that is being read must be complete.
     head_due: Option<Tick>,
     awaited: Awaited,
+    /// The parser has refused a head, and we have answered in its place.
+    refused: bool,
     /// Bytes of the head that is being read.
     head_bytes: u64,
     head_received: AtomicBool,
@@ -98,6 +97,7 @@ impl EdgeStream {
             fresh: true,
             head_due: None,
             awaited: Awaited::Progress,
+            refused: false,
             head_bytes: 0,
             head_received: AtomicBool::new(false),
             delivered: Some(0),
@@ -236,15 +236,29 @@ impl EdgeStream {
     }
 
     /// Answers in place of the parser, and gives the error that ends the connection.
-    fn refuse_head(&mut self, context: &mut Context<'_>, answer: &[u8]) -> io::Error {
+    fn refuse_head(&mut self, context: &mut Context<'_>, reason: Option<Reason>) -> io::Error {
         self.head_due = None;
         self.ticket = None;
-        if !self.http2 {
+        if let Some(reason) = reason
+            && !self.http2
+        {
             // One try: a client that does not read either is not waited for.
-            drop(Pin::new(&mut self.socket).poll_write(context, answer));
+            drop(Pin::new(&mut self.socket).poll_write(context, &wire_answer(reason)));
             drop(Pin::new(&mut self.socket).poll_flush(context));
         }
         io::ErrorKind::InvalidData.into()
+    }
+
+    /// Puts our answer in the place of the parser's own, which names neither reason nor request and which nobody
+    /// else sees: before the head has arrived nothing but the parser answers.
+    fn is_parser_refusal(&mut self, bytes: &[u8]) -> bool {
+        let by_parser = !self.http2 && self.head_due.is_some() && !self.head_received.load(Ordering::Relaxed);
+        if by_parser && bytes.starts_with(PARSER_REFUSAL) {
+            self.refused = true;
+            self.client.listener.counters.heads_refused.fetch_add(1, Ordering::Relaxed);
+            self.gather(&wire_answer(Reason::BadRequest));
+        }
+        self.refused
     }
 
     /// Ready with the error to give when a head is being read and its time is over.
@@ -258,7 +272,7 @@ impl EdgeStream {
         if due.passed() {
             self.client.listener.counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
             let silent = self.awaited == Awaited::NextRequest;
-            self.refuse_head(context, if silent { b"" } else { REQUEST_TIMEOUT });
+            self.refuse_head(context, (!silent).then_some(Reason::RequestTimeout));
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         if self.ticket.is_none() {
@@ -344,7 +358,7 @@ impl AsyncRead for EdgeStream {
         }
         if this.head_is_too_large() {
             this.client.listener.counters.heads_too_large.fetch_add(1, Ordering::Relaxed);
-            return Poll::Ready(Err(this.refuse_head(context, HEADER_TOO_LARGE)));
+            return Poll::Ready(Err(this.refuse_head(context, Some(Reason::HeaderTooLarge))));
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
@@ -365,6 +379,9 @@ impl AsyncRead for EdgeStream {
 impl AsyncWrite for EdgeStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.refused || this.is_parser_refusal(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         loop {
             if this.gathered.len() + bytes.len() <= GATHER {
                 this.gather(bytes);

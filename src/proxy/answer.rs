@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::context::Context;
-use crate::failure::Reason;
+use crate::failure::{Reason, plain_body};
 use crate::forward::fields::X_REQUEST_ID;
 
 /// When a client may ask again after it was turned away for want of a backend, in seconds.
@@ -36,12 +36,7 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
             ),
         )
     } else {
-        let title = status.canonical_reason().unwrap_or("Error");
-        let sentence = reason.sentence();
-        (
-            "text/plain; charset=utf-8",
-            format!("{} {title}: {sentence}\nreason: {token}\nrequest id: {id}\n", status.as_u16()),
-        )
+        ("text/plain; charset=utf-8", plain_body(reason, status, context.id))
     };
     let mut response = ResponseHeader::build(status, Some(6))?;
     response.insert_header(CONTENT_TYPE, kind)?;

@@ -11,8 +11,8 @@ use pingora::proxy::Session;
 use super::attempt::Attempt;
 use crate::failure::Reason;
 use crate::forward::fields::Origin;
-use crate::forward::request_id::RequestId;
 use crate::listen::{self, Client, Listener};
+use crate::request_id::RequestId;
 use crate::snapshot::{ListenerRules, Route, Snapshot};
 use crate::upstream::Tried;
 

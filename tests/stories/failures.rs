@@ -431,3 +431,19 @@ fn bytes_after_a_request_that_was_answered_early_are_not_taken_for_a_request() {
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
     assert_eq!(rest, "");
 }
+
+#[test]
+fn a_head_that_cannot_be_parsed_is_answered_as_every_failure_is_and_counted() {
+    let origin = Origin::named("a");
+    let balancer = Balancer::before([origin.address]).start();
+    for head in ["GET / HTTP/1.1\r\nhost: a\r\nbad name: x\r\n\r\n", "GET /\r\n\r\n", "\u{1}\u{2}\u{3}\r\n\r\n"] {
+        let answer = exchange(balancer.address, head.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head:?}: {answer}");
+        assert!(answer.contains("reason: bad_request\n") && answer.contains("x-request-id: "), "{answer}");
+        assert!(!answer.to_lowercase().contains("pingora"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "one answer: {answer}");
+    }
+    let refused = "evenkeel_connections_refused_total{listener=\"web\",reason=\"bad_request\"}";
+    assert_eq!(balancer.metric(refused), 3.0);
+    assert_eq!(origin.count(), 0);
+}
