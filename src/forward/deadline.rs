@@ -17,7 +17,7 @@ use crate::config::UpstreamTimeouts;
 use crate::failure::Reason;
 
 /// Longer than any request: the longest duration of a configuration.
-const CLIENTS_TURN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What an attempt is waiting for, and so which limit is the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Phase {
 /// The limits of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Where the session itself cannot time its client: HTTP/2.
+    request_body_idle: Option<Duration>,
     first_byte: Duration,
     idle: Duration,
     tunnel: Duration,
@@ -45,9 +47,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of an attempt of a request that began at `began`.
-    pub fn new(timeouts: &UpstreamTimeouts, began: Instant) -> Limits {
+    /// The limits of an attempt of a request that began at `began`. With `request_body_idle` the pauses in the
+    /// request's body are bounded here; without it the session bounds them.
+    pub fn new(timeouts: &UpstreamTimeouts, began: Instant, request_body_idle: Option<Duration>) -> Limits {
         Limits {
+            request_body_idle,
             first_byte: timeouts.first_byte,
             idle: timeouts.idle,
             tunnel: timeouts.tunnel,
@@ -67,13 +71,13 @@ impl Limits {
 
     /// The shortest of them: a wait that begins now is not over before.
     fn shortest(&self) -> Duration {
-        self.first_byte.min(self.idle).min(self.tunnel)
+        self.first_byte.min(self.idle).min(self.tunnel).min(self.request_body_idle.unwrap_or(FOR_EVER))
     }
 
     /// When a wait that begins now must be over, and what it means if it is not.
     fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
         let (limit, reason) = match phase {
-            Phase::Request => (CLIENTS_TURN, Reason::FirstByteTimeout),
+            Phase::Request => (self.request_body_idle.unwrap_or(FOR_EVER), Reason::RequestTimeout),
             Phase::FirstByte => (self.first_byte, Reason::FirstByteTimeout),
             Phase::Body => (self.idle, Reason::IdleTimeout),
             // A tunnel may last; the limit of the whole request ends with its head.
@@ -208,7 +212,7 @@ mod tests {
             total: total.map(Duration::from_secs),
             ..UpstreamTimeouts::default()
         };
-        Limits::new(&timeouts, Instant::now())
+        Limits::new(&timeouts, Instant::now(), None)
     }
 
     #[test]

@@ -60,11 +60,14 @@ impl Context {
             None => template.clone(),
         };
         let mut peer = peer::within(peer, left);
+        // pingora times no body of HTTP/2.
+        let rules = self.rules().filter(|_| session.is_http2());
+        let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
         let limits = self
             .route
             .as_ref()
-            .map(|route| Limits::new(&route.upstream.config.timeouts, self.began))
+            .map(|route| Limits::new(&route.upstream.config.timeouts, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
         if limits.is_some() {
             peer.options.read_timeout = None;
@@ -125,6 +128,7 @@ impl Context {
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
             Some(_) if end_of_stream => self.sent(),
+            Some(attempt) if attempt.first_byte.is_none() => self.waits_for(Phase::Request),
             Some(_) | None => {}
         }
     }
@@ -189,7 +193,9 @@ impl Context {
         reason: Reason,
         progress: retry::Progress,
     ) -> Box<Error> {
-        if let Some(attempt) = &self.attempt {
+        if let Some(attempt) = &self.attempt
+            && reason != Reason::RequestTimeout
+        {
             attempt.in_flight.backend.state.count_failure(reason);
         }
         let failed = retry::Failed {

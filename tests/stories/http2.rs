@@ -273,3 +273,27 @@ async fn a_large_response_over_http2_passes_whole_in_little_memory() {
     assert_eq!(offset, LARGE);
     assert!(balancer.memory() < 100 << 20, "{} bytes", balancer.memory());
 }
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_of_its_body_is_told_so_in_time_and_one_that_goes_on_is_not() {
+    let origin = echo();
+    let balancer = Balancer::before([origin.address]).listener("timeouts: { request_body_idle: 1s }").start();
+    let sender = connect(balancer.address).await;
+    let begun = Instant::now();
+    let (answer, mut body) =
+        sender.clone().ready().await.unwrap().send_request(request("POST", "/p").body(()).unwrap(), false).unwrap();
+    body.send_data(Bytes::from_static(b"half"), false).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 408);
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(origin.count(), 0, "no whole request reached it");
+
+    let (answer, mut body) =
+        sender.clone().ready().await.unwrap().send_request(request("POST", "/p").body(()).unwrap(), false).unwrap();
+    for piece in [&b"a"[..], b"b", b"c", b"d"] {
+        body.send_data(Bytes::copy_from_slice(piece), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    body.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200, "two seconds, but no pause of one");
+}
