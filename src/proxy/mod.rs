@@ -234,7 +234,9 @@ impl Context {
         crate::admit::check(session.req_header(), limits)?;
         let route = self.snapshot.routes.find(listener).ok_or(Reason::NoRoute)?.clone();
         route.upstream.count_request();
+        let has_fit = route.upstream.has_fit();
         self.route = Some(route);
-        Ok(())
+        // Said here the client keeps its connection: an outage must not cost everybody a handshake per request.
+        if has_fit { Ok(()) } else { Err(Reason::NoBackend) }
     }
 }

@@ -124,10 +124,19 @@ impl Upstream {
         self.state.requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether any backend could be picked now.
+    pub fn has_fit(&self) -> bool {
+        self.backends.iter().any(|backend| backend.weight > 0 && self.is_fit(backend))
+    }
+
+    /// A backend whose health nobody watches is taken for healthy.
+    fn is_fit(&self, backend: &Backend) -> bool {
+        self.config.health_check.is_none() || backend.state.healthy()
+    }
+
     /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one.
     pub fn pick(&self, tried: &Tried) -> Option<InFlight> {
-        let watched = self.config.health_check.is_some();
-        let fit = |index: usize| self.backends.get(index).is_some_and(|backend| !watched || backend.state.healthy());
+        let fit = |index: usize| self.backends.get(index).is_some_and(|backend| self.is_fit(backend));
         let index = self
             .select(|index| fit(index) && !tried.contains(index))
             .or_else(|| if tried.first.is_none() { None } else { self.select(fit) })?;

@@ -447,3 +447,16 @@ fn a_head_that_cannot_be_parsed_is_answered_as_every_failure_is_and_counted() {
     assert_eq!(balancer.metric(refused), 3.0);
     assert_eq!(origin.count(), 0);
 }
+
+#[test]
+fn a_client_keeps_its_connection_while_all_backends_are_out() {
+    let dead = free_address();
+    let balancer = Balancer::before([dead]).upstream("health_check: { interval: 100ms }").start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.request("POST", "/", &[], b"body").unwrap().status, 503);
+    }
+    let _back = Origin::start_at(dead, |_| Answer::Ok("back".to_owned()));
+    balancer.wait_healthy(dead, true);
+    assert_eq!(client.request("GET", "/", &[], b"").unwrap().text(), "back", "on the same connection");
+}
