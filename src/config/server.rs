@@ -72,20 +72,22 @@ pub fn defaults() -> ServerConf {
     }
 }
 
+/// Where root, and who has no place of its own, keeps the pid file and the socket of a hand-over.
+const SYSTEM_RUN_FOLDER: &str = "/run/evenkeel";
+
 /// `/run/evenkeel` for root; else a folder of the user's own. Whoever creates it there gives it mode 0700.
 fn run_folder() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = rustix::process::geteuid();
-    if user.is_root() {
-        return PathBuf::from("/run/evenkeel");
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from(SYSTEM_RUN_FOLDER);
     }
     if let Some(runtime) = set("XDG_RUNTIME_DIR") {
         return runtime.join("evenkeel");
     }
     match set("HOME") {
         Some(home) => home.join(".local/state/evenkeel"),
-        // A container may run a user without a home.
-        None => PathBuf::from(format!("/tmp/evenkeel-{}", user.as_raw())),
+        // A container may run a user without a home. Never /tmp: everybody may write there.
+        None => PathBuf::from(SYSTEM_RUN_FOLDER),
     }
 }
 
