@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -476,6 +476,16 @@ impl GetSocketDigest for EdgeStream {
 }
 
 impl Peek for EdgeStream {}
+
+impl Drop for EdgeStream {
+    /// A session that fails in the middle of an answer closes without flushing: what was gathered leaves all the
+    /// same, as far as the client takes it at once.
+    fn drop(&mut self) {
+        if !self.gathered.is_empty() {
+            drop(self.poll_drain(&mut Context::from_waker(Waker::noop())));
+        }
+    }
+}
 
 impl fmt::Debug for EdgeStream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
