@@ -295,3 +295,13 @@ fn reloads_under_load_fail_no_request() {
     let (answered, failed) = load.stop();
     assert!(failed.is_empty(), "of {answered}: {failed:?}");
 }
+
+#[test]
+fn a_backend_whose_checks_are_switched_off_while_it_is_out_is_tried_again() {
+    let dead = crate::support::free_address();
+    let balancer = Balancer::before([dead]).upstream("health_check: { interval: 5s }").start();
+    assert_eq!(balancer.get("/").status, 503);
+    let _back = crate::support::Origin::start_at(dead, |_| crate::support::Answer::Ok("back".to_owned()));
+    assert!(balancer.reload(|text| text.replace("{ interval: 5s }", "off")));
+    assert_eq!(balancer.get("/").text(), "back");
+}

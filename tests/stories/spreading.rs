@@ -105,3 +105,20 @@ fn with_retry_off_the_first_failure_is_the_answer() {
     assert!(!response.text().contains(&dead.to_string()), "no address of the inside");
     assert_eq!(balancer.metric("evenkeel_retries_total{upstream=\"app\"}"), 0.0);
 }
+
+#[test]
+fn a_fit_backend_is_found_however_small_its_weight_beside_one_that_is_out() {
+    let (dead, alive) = (free_address(), Origin::named("alive"));
+    let heavy = format!("{{ address: {dead}, weight: 1000 }}");
+    let balancer = Balancer::before([heavy, alive.address.to_string()]).start();
+    assert!(!balancer.healthy(dead));
+    assert_eq!(counted(&names(&balancer, 40)), BTreeMap::from([("alive", 40)]));
+}
+
+#[test]
+fn refused_connections_alone_may_be_what_is_tried_again() {
+    let (dead, alive) = (free_address(), Origin::named("alive"));
+    let settings = "health_check: off, retry: { on: [refused] }";
+    let balancer = Balancer::before([dead, alive.address]).upstream(settings).start();
+    assert_eq!(counted(&names(&balancer, 10)), BTreeMap::from([("alive", 10)]));
+}

@@ -334,3 +334,27 @@ fn what_a_backend_has_said_reaches_the_client_though_the_backend_pauses() {
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     client.read_exact(&mut [0; 3]).unwrap();
 }
+
+#[test]
+fn the_limit_of_a_whole_request_bounds_its_connecting_and_its_retries_too() {
+    let (listener, _waiting) = black_hole();
+    let hole = listener.local_addr().unwrap();
+    let settings = "health_check: off, timeouts: { connect: 2s, total: 1s }";
+    let balancer = Balancer::before([hole]).upstream(settings).start();
+    let began = Instant::now();
+    let response = balancer.get("/");
+    assert!(about_a_second(began), "{:?}", began.elapsed());
+    assert_eq!(response.status, 504);
+}
+
+#[test]
+fn a_client_that_pauses_in_its_reading_is_not_held_against_the_backend() {
+    const LENGTH: usize = 20_000_000;
+    let origin = Origin::start(|_| Answer::Ok("x".repeat(LENGTH)));
+    let settings = "timeouts: { first_byte: 5s, idle: 1s }";
+    let balancer = Balancer::before([origin.address]).upstream(settings).start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(3500));
+    assert_eq!(client.response(false).unwrap().body.len(), LENGTH);
+}
