@@ -5,6 +5,7 @@
 //! a failed check ([`State::observe`]): it is the same question.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +26,17 @@ const JITTER: f64 = 0.1;
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 /// The checks that are running, one for each backend of each upstream.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct HealthChecks {
     running: HashMap<(String, String), Running>,
+    /// By time-out. Each has a connector that reads the platform's trust store: one for all backends, not each.
+    checkers: HashMap<Duration, Arc<TcpHealthCheck>>,
+}
+
+impl fmt::Debug for HealthChecks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("HealthChecks").field("running", &self.running).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +56,7 @@ impl HealthChecks {
             let (Some(check), Some(thresholds)) = (&upstream.config.health_check, upstream.thresholds()) else {
                 continue;
             };
+            let checker = self.checker(check.timeout);
             for backend in &upstream.backends {
                 let key = (upstream.name.clone(), backend.name.clone());
                 let unchanged = former
@@ -55,7 +65,8 @@ impl HealthChecks {
                 let running = unchanged.unwrap_or_else(|| Running {
                     check: *check,
                     state: backend.state.clone(),
-                    task: tokio::spawn(watch(backend.clone(), *check, thresholds)).abort_handle(),
+                    task: tokio::spawn(watch(backend.clone(), checker.clone(), check.interval, thresholds))
+                        .abort_handle(),
                 });
                 if let Some(replaced) = self.running.insert(key, running) {
                     replaced.task.abort();
@@ -67,6 +78,15 @@ impl HealthChecks {
             // Nobody would find out that it is well again.
             running.state.forget_health();
         }
+    }
+
+    fn checker(&mut self, timeout: Duration) -> Arc<TcpHealthCheck> {
+        let checker = self.checkers.entry(timeout).or_insert_with(|| {
+            let mut tcp = TcpHealthCheck::default();
+            tcp.peer_template.options.connection_timeout = Some(timeout);
+            Arc::new(tcp)
+        });
+        checker.clone()
     }
 
     /// Waits until every backend that is checked has its first verdict, at most for five seconds.
@@ -89,9 +109,7 @@ impl Drop for Running {
     }
 }
 
-async fn watch(backend: Arc<Backend>, check: HealthCheck, thresholds: Thresholds) {
-    let mut tcp = TcpHealthCheck::new();
-    tcp.peer_template.options.connection_timeout = Some(check.timeout);
+async fn watch(backend: Arc<Backend>, tcp: Arc<TcpHealthCheck>, interval: Duration, thresholds: Thresholds) {
     let candidate = Candidate { addr: backend.peer._address.clone(), weight: 1, ext: Extensions::new() };
     loop {
         match tcp.check(&candidate).await {
@@ -103,6 +121,6 @@ async fn watch(backend: Arc<Backend>, check: HealthCheck, thresholds: Thresholds
             Err(error) => backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str()),
         }
         let jitter = 1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0);
-        tokio::time::sleep(check.interval.mul_f64(jitter)).await;
+        tokio::time::sleep(interval.mul_f64(jitter)).await;
     }
 }
