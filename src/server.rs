@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -404,13 +403,4 @@ fn check_error_log(config: &Config) -> Result<(), StartError> {
     let Some(path) = config.server.error_log.as_ref().filter(|_| config.server.daemon) else { return Ok(()) };
     let opened = std::fs::File::options().append(true).create(true).open(path);
     opened.map(drop).map_err(|error| StartError(format!("error log `{path}` cannot be opened: {error}")))
-}
-
-impl Running {
-    /// Requests being served now, on all listeners.
-    pub fn requests_in_flight(&self) -> usize {
-        let snapshot = self.current.load();
-        let listeners = snapshot.listeners.iter().flatten();
-        listeners.map(|rules| rules.listener.counters.requests.load(Ordering::Relaxed)).sum()
-    }
 }

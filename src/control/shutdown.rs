@@ -71,8 +71,12 @@ impl Ending {
         let path = self.upgrade_sock.clone();
         let (tell, told) = oneshot::channel();
         // A thread of its own: at its end a runtime waits for those that it lends, and this one may wait for long.
-        std::thread::spawn(move || drop(tell.send(handover::send(&path, &sockets))));
-        match told.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        let send = move || drop(tell.send(handover::send(&path, &sockets)));
+        let sent = match std::thread::Builder::new().name("hand-over".to_owned()).spawn(send) {
+            Ok(_) => told.await.unwrap_or_else(|error| Err(std::io::Error::other(error))),
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(()) => true,
             Err(error) => {
                 let place = self.upgrade_sock.display();

@@ -10,7 +10,8 @@ pub enum Progress {
     NotConnected,
     /// The backend refused the connection: the same, and said at once.
     NotAccepted,
-    /// The backend said that it did not process the request (HTTP/2 REFUSED_STREAM, GOAWAY).
+    /// The backend said that it did not process the request (HTTP/2 REFUSED_STREAM, GOAWAY). Not met while
+    /// upstreams are spoken to in HTTP/1.1.
     Refused,
     /// The request, or a part of it, was sent.
     Sent,

@@ -170,7 +170,7 @@ impl Context {
     }
 
     /// The attempt failed after there was a connection.
-    pub(super) fn attempt_failed(&mut self, session: &Session, error: Box<Error>, reused: bool) -> Box<Error> {
+    pub(super) fn attempt_failed(&mut self, session: &Session, error: Box<Error>) -> Box<Error> {
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
@@ -178,8 +178,6 @@ impl Context {
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
-        } else if !reused && matches!(error.etype(), ErrorType::H2Error) && error.retry() {
-            retry::Progress::Refused
         } else {
             retry::Progress::Sent
         };

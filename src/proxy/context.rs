@@ -91,7 +91,7 @@ impl Context {
     }
 
     /// Who asks, for the fields that tell the backend.
-    pub(super) fn origin(&self, _session: &Session) -> Origin<'_> {
+    pub(super) fn origin(&self) -> Origin<'_> {
         Origin {
             client: self.client.as_ref().and_then(|client| client.address),
             tls: self.client.as_ref().is_some_and(|client| client.tls),

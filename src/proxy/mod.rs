@@ -113,11 +113,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_backend(request, context.origin(session))
+        fields::to_backend(request, context.origin())
     }
 
     async fn request_body_filter(
@@ -182,9 +182,9 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         error: Box<Error>,
         context: &mut Context,
-        client_reused: bool,
+        _client_reused: bool,
     ) -> Box<Error> {
-        context.attempt_failed(session, error, client_reused)
+        context.attempt_failed(session, error)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
