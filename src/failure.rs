@@ -17,6 +17,12 @@ pub enum Reason {
     RequestTimeout,
     /// More header bytes or fields than the listener takes.
     HeaderTooLarge,
+    /// A target longer than can be read.
+    UriTooLong,
+    /// A method that asks for more than to forward: `CONNECT`, `TRACE`.
+    MethodNotAllowed,
+    /// A major version other than those that are spoken here.
+    VersionNotSupported,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
     /// No route matches.
@@ -45,10 +51,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 18] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
+        Reason::UriTooLong,
+        Reason::MethodNotAllowed,
+        Reason::VersionNotSupported,
         Reason::UnknownCoding,
         Reason::NoRoute,
         Reason::NoBackend,
@@ -74,6 +83,9 @@ impl Reason {
             Reason::BadRequest => "bad_request",
             Reason::RequestTimeout => "request_timeout",
             Reason::HeaderTooLarge => "header_too_large",
+            Reason::UriTooLong => "uri_too_long",
+            Reason::MethodNotAllowed => "method_not_allowed",
+            Reason::VersionNotSupported => "version_not_supported",
             Reason::UnknownCoding => "unknown_coding",
             Reason::NoRoute => "no_route",
             Reason::NoBackend => "no_backend",
@@ -95,6 +107,9 @@ impl Reason {
             Reason::BadRequest => StatusCode::BAD_REQUEST,
             Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Reason::UriTooLong => StatusCode::URI_TOO_LONG,
+            Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Reason::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
@@ -113,6 +128,9 @@ impl Reason {
             Reason::BadRequest => "the request cannot be understood without doubt",
             Reason::RequestTimeout => "the request did not arrive in time",
             Reason::HeaderTooLarge => "the request's header is larger than this server takes",
+            Reason::UriTooLong => "the request's target is longer than this server takes",
+            Reason::MethodNotAllowed => "the request's method is not served here",
+            Reason::VersionNotSupported => "the request's version of HTTP is not spoken here",
             Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
             Reason::NoRoute => "nothing is served here",
             Reason::NoBackend => "no server is available for this request at the moment",

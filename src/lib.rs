@@ -27,5 +27,6 @@ pub mod server;
 pub mod snapshot;
 pub mod units;
 pub mod upstream;
+pub mod wire;
 
 pub use embed::{LoadBalancer, RunError};

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
 use pingora::prelude::Opt;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -323,7 +324,15 @@ fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
     // The pool's size is per thread, and each core has a proxy of its own.
     conf.threads = 1;
     let conf = Arc::new(conf);
-    Edge::start(config.server.threads, &move || http_proxy(&conf, proxy.clone())).map_err(fault)
+    Edge::start(config.server.threads, &move || {
+        let mut proxy = http_proxy(&conf, proxy.clone());
+        let mut options = HttpServerOptions::default();
+        // pingora would refuse CONNECT by itself, unseen by the access log. We refuse it too.
+        options.allow_connect_method_proxying = true;
+        proxy.server_options = Some(options);
+        proxy
+    })
+    .map_err(fault)
 }
 
 fn fault(error: std::io::Error) -> StartError {

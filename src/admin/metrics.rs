@@ -69,7 +69,6 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
             ("ceiling", &counters.refused),
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),
-            ("header_too_large", &counters.heads_too_large),
             ("bad_request", &counters.heads_refused),
             ("accept", &counters.accept_errors),
         ];

@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use super::listener::Listener;
 use super::stream::EdgeStream;
+use crate::failure::Reason;
 
 /// One client connection as the rest of the program sees it.
 #[derive(Clone, Debug)]
@@ -25,21 +26,31 @@ pub struct Client {
 /// The connection that a request came on. None only for sessions that did not come through the edge.
 pub fn client_of(session: &Session) -> Option<&Client> {
     match session.stream() {
-        Some(stream) => stream.as_any().downcast_ref::<EdgeStream>().map(EdgeStream::client),
+        Some(_) => stream_of(session).map(EdgeStream::client),
         None => session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Client>(),
     }
 }
 
-/// Tells the connection that a request's head has arrived: its deadline ends, and where the request ends on
-/// the wire is known (none: it has a body of unknown length).
+/// Tells the connection that the proxy has the head of its request.
 pub fn head_received(session: &Session) {
-    let Some(stream) = session.stream().and_then(|stream| stream.as_any().downcast_ref::<EdgeStream>()) else { return };
-    let request = session.req_header();
-    let head = session.as_http1().map(|http1| http1.get_headers_raw_bytes().len() as u64);
-    let body = match request.headers.get(http::header::CONTENT_LENGTH) {
-        _ if request.headers.contains_key(http::header::TRANSFER_ENCODING) => None,
-        None => Some(0),
-        Some(length) => length.to_str().ok().and_then(|length| length.parse::<u64>().ok()),
-    };
-    stream.head_received(head.zip(body).and_then(|(head, body)| head.checked_add(body)));
+    if let Some(stream) = stream_of(session) {
+        stream.head_received();
+    }
+}
+
+/// Why the connection refuses the request that it has handed on, or the rest of it: what the proxy has then is a
+/// stand-in for a head that cannot be understood without doubt, or a body that breaks off.
+pub fn refusal_of(session: &Session) -> Option<Reason> {
+    stream_of(session)?.refused()
+}
+
+/// Tells the connection that the backend has switched protocols: what the client sends is no HTTP any more.
+pub fn open_tunnel(session: &Session) {
+    if let Some(stream) = stream_of(session) {
+        stream.open_tunnel();
+    }
+}
+
+fn stream_of(session: &Session) -> Option<&EdgeStream> {
+    session.stream()?.as_any().downcast_ref()
 }

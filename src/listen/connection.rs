@@ -160,7 +160,7 @@ where
     if !stream.park(due, Awaited::Progress).await {
         return;
     }
-    stream.expect_head(due, Awaited::Progress);
+    stream.expect_head(due);
     let allowed = app.listener.settings().http2;
     match Box::pin(protocol(&mut stream, allowed)).await {
         None => return,
@@ -173,6 +173,7 @@ where
     }
     let mut persistent = None;
     loop {
+        stream.begin_request();
         let Some(reused) = request(stream, persistent, &app, &shutdown).await else { return };
         let (returned, settings) = reused.consume();
         persistent = settings;
@@ -181,16 +182,16 @@ where
             return;
         };
         stream = own;
-        let due = Tick::after(app.listener.settings().keep_alive);
-        if !stream.next_request_is_unread() {
-            // It may be in the session's hands already: no waiting for bytes that will not come.
-            stream.expect_head(due, Awaited::NextRequest);
-            continue;
-        }
-        if !stream.park(due, Awaited::NextRequest).await {
+        if !stream.is_complete() {
+            debug_assert!(false, "a session that gives its stream back has read the whole request");
             return;
         }
-        stream.expect_head(Tick::after(app.listener.settings().request_header), Awaited::Progress);
+        let due = Tick::after(app.listener.settings().keep_alive);
+        // A client may have sent its next request already (RFC 9112, section 9.3.2).
+        if stream.ahead().is_empty() && !stream.park(due, Awaited::NextRequest).await {
+            return;
+        }
+        stream.expect_head(Tick::after(app.listener.settings().request_header));
     }
 }
 

@@ -23,8 +23,10 @@ pub struct Settings {
     pub request_header: Duration,
     /// How long a kept connection may be idle.
     pub keep_alive: Duration,
-    /// The most bytes of a decoded HTTP/2 header list.
+    /// The most bytes of a head, or of a decoded HTTP/2 header list.
     pub header_bytes: u32,
+    /// The most fields of an HTTP/1.1 head.
+    pub header_fields: usize,
     /// The most connections at a time; those beyond are closed at once and counted.
     pub connections: Option<u64>,
     /// Protocols.
@@ -44,11 +46,9 @@ pub struct ListenerCounters {
     pub refused: AtomicU64,
     /// Connections whose TLS handshake failed or took too long.
     pub handshakes_failed: AtomicU64,
-    /// Connections whose head did not arrive in time.
+    /// Connections that were silent when a head was due.
     pub heads_timed_out: AtomicU64,
-    /// Connections whose head did not end within the limit of its size.
-    pub heads_too_large: AtomicU64,
-    /// Connections whose head could not be parsed.
+    /// Connections whose head was understood by us and not by pingora's parser.
     pub heads_refused: AtomicU64,
     /// Failures of `accept` itself (mostly: out of descriptors).
     pub accept_errors: AtomicU64,

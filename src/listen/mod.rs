@@ -16,6 +16,8 @@ mod connection;
 mod core;
 mod deadline;
 mod edge;
+mod gather;
+mod inbound;
 mod listener;
 mod preface;
 pub mod socket;
@@ -23,7 +25,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, client_of, head_received};
+pub use client::{Client, client_of, head_received, open_tunnel, refusal_of};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

@@ -1,16 +1,16 @@
 //! The stream that pingora reads and writes a client connection through.
 //!
-//! It replays what was read ahead (the first bytes decide the protocol and end the parking), keeps the head's
-//! deadline, and gathers small writes so that a head and a small body leave in one system call. It lives as
-//! long as the connection; sessions come and go on it.
+//! It lets pass one request at a time, and only what was understood without doubt ([`Inbound`]); it keeps the
+//! head's deadline, and gathers small writes ([`Gathered`]). It lives as long as the connection; sessions come and
+//! go on it.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -26,28 +26,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::deadline::{Awaited, Tick, Ticket};
+use super::gather::Gathered;
+use super::inbound::{Inbound, Stage};
 use super::listener::Live;
 use super::transport::Socket;
 use crate::failure::{Reason, wire_answer};
+use crate::wire::Limits;
 
-/// Gathered before a write: holds the head of a response and a small body; one page.
-const GATHER: usize = 4096;
+/// What is read ahead at a time; the parser starts with as much.
+const READ_AHEAD: usize = 4096;
 
-/// What the first read of a request takes; the parser starts with as much.
-const FIRST_READ: usize = 4096;
+/// How long a client that was refused may still send what nobody reads. Closed at once, its own bytes would make
+/// the system reset the connection, and it might never see the answer (RFC 9112, section 9.6).
+const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
-/// The most gathering buffers that a core keeps for reuse.
-const SPARE_BUFFERS: usize = 64;
-
-/// Where the end of a request is not known.
-const UNKNOWN: u64 = u64::MAX;
+/// The most bytes that are read in that time.
+const LINGERING_BYTES: usize = 1 << 20;
 
 /// What pingora's parser answers by itself begins like this.
 const PARSER_REFUSAL: &[u8] = b"HTTP/1.1 400";
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; FIRST_READ].into_boxed_slice());
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD].into_boxed_slice());
 }
 
 /// See the module's documentation.
@@ -55,29 +55,23 @@ pub struct EdgeStream {
     socket: Socket,
     client: Client,
     tls: Option<Arc<SslDigest>>,
-    /// Read ahead of the parser, and how much of it has been replayed.
-    ahead: Vec<u8>,
-    replayed: usize,
-    /// Gathered for writing, and how much of it has been written.
-    gathered: Vec<u8>,
-    written: usize,
+    inbound: Inbound,
+    gathered: Gathered,
     /// When what was gathered leaves though nothing follows it.
     lingers: Option<Ticket>,
     http2: bool,
     /// Nothing has been read yet: the runtime believes a new socket readable, so only a read tells.
     fresh: bool,
+    /// The client sends no more; it may still wait for its answer.
+    half_closed: bool,
     /// When the head that is being read must be complete.
     head_due: Option<Tick>,
-    awaited: Awaited,
-    /// The parser has refused a head, and we have answered in its place.
-    refused: bool,
-    /// Bytes of the head that is being read.
-    head_bytes: u64,
-    head_received: AtomicBool,
-    /// Bytes given to the session for the request at hand, with those it had from before; none when unknown.
-    delivered: Option<u64>,
-    /// Bytes of the request at hand on the wire; [`UNKNOWN`] until its head has arrived, or for good.
-    request_bytes: AtomicU64,
+    /// pingora's parser has refused a head that we had let pass, and we have answered in its place.
+    refused_by_parser: bool,
+    /// The proxy has the head of the request at hand.
+    with_proxy: AtomicBool,
+    /// The proxy has switched protocols.
+    tunnel: AtomicBool,
     ticket: Option<Ticket>,
     _live: Live,
 }
@@ -88,20 +82,16 @@ impl EdgeStream {
             socket,
             client,
             tls,
-            ahead: Vec::new(),
-            replayed: 0,
-            gathered: Vec::new(),
-            written: 0,
+            inbound: Inbound::new(),
+            gathered: Gathered::default(),
             lingers: None,
             http2: false,
             fresh: true,
+            half_closed: false,
             head_due: None,
-            awaited: Awaited::Progress,
-            refused: false,
-            head_bytes: 0,
-            head_received: AtomicBool::new(false),
-            delivered: Some(0),
-            request_bytes: AtomicU64::new(UNKNOWN),
+            refused_by_parser: false,
+            with_proxy: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
             ticket: None,
             _live: live,
         }
@@ -119,9 +109,9 @@ impl EdgeStream {
         }
     }
 
-    /// What was read ahead and not replayed yet.
+    /// What was read ahead and not handed on yet.
     pub(super) fn ahead(&self) -> &[u8] {
-        self.ahead.get(self.replayed..).unwrap_or_default()
+        self.inbound.held()
     }
 
     /// From here on the connection speaks HTTP/2.
@@ -129,35 +119,42 @@ impl EdgeStream {
         self.http2 = true;
         self.head_due = None;
         self.ticket = None;
+        self.inbound.open();
     }
 
-    /// Starts the deadline of a head. A client that is `Awaited::NextRequest` may not have begun one, and is not
-    /// told when it is late.
-    pub(super) fn expect_head(&mut self, due: Tick, awaited: Awaited) {
+    /// A head is due; it must be complete at `due`.
+    pub(super) fn expect_head(&mut self, due: Tick) {
         self.ticket = None;
-        self.awaited = awaited;
-        self.head_bytes = 0;
         self.head_due = Some(due);
-        self.head_received.store(false, Ordering::Relaxed);
     }
 
-    /// Ends the deadline of the head. `length` is that of the whole request on the wire, if it says.
-    pub(super) fn head_received(&self, length: Option<u64>) {
-        self.head_received.store(true, Ordering::Relaxed);
-        self.request_bytes.store(length.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    /// What is read from here on, or was read ahead, is the next request.
+    pub(super) fn begin_request(&mut self) {
+        *self.with_proxy.get_mut() = false;
+        self.inbound.begin();
+        if !self.ahead().is_empty() {
+            self.inbound.inspect(self.limits());
+        }
     }
 
-    /// After a request: whether the session holds nothing of the next one, so that only new bytes can begin it.
-    ///
-    /// A client may have sent its next request already (RFC 9112, section 9.3.2); what pingora read of it
-    /// travels to the next session and would not make the socket readable.
-    pub(super) fn next_request_is_unread(&mut self) -> bool {
-        let length = std::mem::replace(self.request_bytes.get_mut(), UNKNOWN);
-        self.delivered = match self.delivered {
-            Some(delivered) if length != UNKNOWN => delivered.checked_sub(length),
-            Some(_) | None => None,
-        };
-        self.delivered == Some(0)
+    /// Whether the request at hand has been read to its end, so that another may follow.
+    pub(super) fn is_complete(&self) -> bool {
+        self.inbound.stage() == Stage::Complete && self.inbound.refused().is_none()
+    }
+
+    /// The proxy has the head of a request.
+    pub(super) fn head_received(&self) {
+        self.with_proxy.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the request at hand is refused.
+    pub(super) fn refused(&self) -> Option<Reason> {
+        self.inbound.refused()
+    }
+
+    /// The backend has switched protocols: from now on everything passes as it comes.
+    pub(super) fn open_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
     }
 
     /// Waits, holding next to nothing, until there is something to read. False: the client left, or `due` came.
@@ -181,7 +178,16 @@ impl EdgeStream {
 
     /// Reads more ahead. False: the client left, or the head's deadline came.
     pub(super) async fn read_ahead(&mut self) -> bool {
-        poll_fn(|context| self.poll_read_ahead(context)).await
+        poll_fn(|context| match self.poll_read_ahead(context) {
+            Poll::Ready(read) => Poll::Ready(read.is_ok_and(|bytes| bytes > 0)),
+            Poll::Pending => self.poll_head_deadline(context).map(|()| false),
+        })
+        .await
+    }
+
+    fn limits(&self) -> Limits {
+        let settings = self.client.listener.settings();
+        Limits { bytes: settings.header_bytes as usize, fields: settings.header_fields }
     }
 
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
@@ -191,186 +197,175 @@ impl EdgeStream {
         match &self.socket {
             // The request's own read follows: no system call here. TLS may hold plaintext, so it must be read.
             Socket::Plain(plain) if !self.fresh => plain.poll_read_ready(context).map(|ready| ready.is_ok()),
-            Socket::Plain(_) | Socket::Tls(_) => self.poll_read_ahead(context),
+            Socket::Plain(_) | Socket::Tls(_) => {
+                self.poll_read_ahead(context).map(|read| read.is_ok_and(|bytes| bytes > 0))
+            }
         }
     }
 
-    fn poll_read_ahead(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+    /// Reads ahead, and says how many bytes; none when the client sends no more.
+    fn poll_read_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            let outcome = match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => return self.poll_head_deadline(context).map(|_: io::Error| false),
-            };
+            ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
             self.fresh = false;
-            if outcome.is_err() || buffer.filled().is_empty() {
-                return Poll::Ready(false);
-            }
-            self.ahead.drain(..self.replayed);
-            self.replayed = 0;
-            self.ahead.extend_from_slice(buffer.filled());
-            Poll::Ready(true)
+            self.inbound.hold(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
         })
     }
 
-    /// Bytes of a head that is not complete have gone to the parser.
-    fn count_head(&mut self, bytes: u64) {
-        if self.head_due.is_none() || bytes == 0 {
-            return;
+    /// The request is complete. What follows is read ahead, but no further than a little; that the client sends
+    /// no more does not mean that it does not wait (RFC 9112, section 9.6). Ready only when it is gone.
+    fn poll_between(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if self.half_closed || self.inbound.refused().is_some() || !self.ahead().is_empty() {
+            return Poll::Pending;
         }
-        self.head_bytes += bytes;
-        if self.awaited == Awaited::NextRequest {
-            // It has begun: from now on it has the time of a head, and its client is told when it is late.
-            self.awaited = Awaited::Progress;
-            self.ticket = None;
-            self.head_due = Some(Tick::after(self.client.listener.settings().request_header));
-        }
-    }
-
-    /// Whether more than a head may have was read, and it is still not complete. pingora would gather a mebibyte.
-    fn head_is_too_large(&self) -> bool {
-        self.head_due.is_some()
-            && self.head_bytes > FIRST_READ as u64
-            && !self.head_received.load(Ordering::Relaxed)
-            && self.head_bytes > u64::from(self.client.listener.settings().header_bytes)
-    }
-
-    /// Answers in place of the parser, and gives the error that ends the connection.
-    fn refuse_head(&mut self, context: &mut Context<'_>, reason: Option<Reason>) -> io::Error {
-        self.head_due = None;
-        self.ticket = None;
-        if let Some(reason) = reason
-            && !self.http2
+        if let Socket::Plain(plain) = &self.socket
+            && let Err(error) = ready!(plain.poll_read_ready(context))
         {
-            // One try: a client that does not read either is not waited for.
-            drop(Pin::new(&mut self.socket).poll_write(context, &wire_answer(reason)));
-            drop(Pin::new(&mut self.socket).poll_flush(context));
+            return Poll::Ready(error);
         }
-        io::ErrorKind::InvalidData.into()
+        match ready!(self.poll_read_ahead(context)) {
+            Ok(0) => {
+                self.half_closed = true;
+                Poll::Pending
+            }
+            Ok(_) => Poll::Pending,
+            Err(error) => Poll::Ready(error),
+        }
     }
 
-    /// Puts our answer in the place of the parser's own, which names neither reason nor request and which nobody
-    /// else sees: before the head has arrived nothing but the parser answers.
-    fn is_parser_refusal(&mut self, bytes: &[u8]) -> bool {
-        let by_parser = !self.http2 && self.head_due.is_some() && !self.head_received.load(Ordering::Relaxed);
-        if by_parser && bytes.starts_with(PARSER_REFUSAL) {
-            self.refused = true;
-            self.client.listener.counters.heads_refused.fetch_add(1, Ordering::Relaxed);
-            self.gather(&wire_answer(Reason::BadRequest));
-        }
-        self.refused
-    }
-
-    /// Ready with the error to give when a head is being read and its time is over.
-    fn poll_head_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+    /// Ready when a head is being read and its time is over; one that has begun is then refused.
+    fn poll_head_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.head_due else { return Poll::Pending };
-        if self.head_received.load(Ordering::Relaxed) {
+        if self.inbound.stage() != Stage::Head {
             self.head_due = None;
             self.ticket = None;
             return Poll::Pending;
         }
-        if due.passed() {
+        if !due.passed() {
+            if self.ticket.is_none() {
+                self.ticket = Some(Ticket::new(context.waker(), due, Awaited::Progress));
+            }
+            return Poll::Pending;
+        }
+        self.head_due = None;
+        self.ticket = None;
+        if self.inbound.has_begun() {
+            self.inbound.refuse(Reason::RequestTimeout);
+        } else {
             self.client.listener.counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
-            let silent = self.awaited == Awaited::NextRequest;
-            self.refuse_head(context, (!silent).then_some(Reason::RequestTimeout));
-            return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
-        if self.ticket.is_none() {
-            self.ticket = Some(Ticket::new(context.waker(), due, self.awaited));
-        }
-        if self.ticket.as_ref().is_some_and(Ticket::expired) {
-            // Draining has shortened it.
-            self.head_due = None;
-            return Poll::Ready(io::ErrorKind::TimedOut.into());
-        }
-        Poll::Pending
+        Poll::Ready(())
     }
 
     /// A backend that pauses must not hold back what it has said: what was gathered and has not been flushed
     /// leaves with the next tick. Asked whenever the session waits for its client.
     fn poll_lingering(&mut self, context: &mut Context<'_>) {
         match &self.lingers {
-            _ if self.gathered.is_empty() => {}
+            _ if self.gathered.is_empty() => self.lingers = None,
             None => self.lingers = Some(Ticket::new(context.waker(), Tick::after(Duration::ZERO), Awaited::Progress)),
             Some(ticket) if ticket.expired() => {
                 self.lingers = None;
                 // What goes wrong here goes wrong again at the next write, which reports it.
-                drop(self.poll_drain(context));
+                drop(self.gathered.poll_drain(&mut self.socket, context));
             }
             Some(_) => {}
         }
     }
 
-    /// Writes out all that was gathered.
-    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.gathered.get(self.written..)
-            && !rest.is_empty()
-        {
-            let wrote = ready!(Pin::new(&mut self.socket).poll_write(context, rest))?;
-            if wrote == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written += wrote;
+    /// Puts our answer in the place of the parser's own, which names neither reason nor request and which nobody
+    /// else sees: before the proxy has the head nothing but the parser answers.
+    fn is_parser_refusal(&mut self, bytes: &[u8]) -> bool {
+        let by_parser = !self.http2 && !self.with_proxy.load(Ordering::Relaxed);
+        if by_parser && bytes.starts_with(PARSER_REFUSAL) {
+            self.refused_by_parser = true;
+            self.client.listener.counters.heads_refused.fetch_add(1, Ordering::Relaxed);
+            self.gathered.push(&wire_answer(Reason::BadRequest));
         }
-        self.give_back();
-        Poll::Ready(Ok(()))
+        self.refused_by_parser
     }
 
-    fn gather(&mut self, bytes: &[u8]) {
-        if self.gathered.capacity() == 0 {
-            self.gathered = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(GATHER));
-        }
-        self.gathered.extend_from_slice(bytes);
-    }
-
-    fn give_back(&mut self) {
-        self.written = 0;
-        self.lingers = None;
-        let mut buffer = std::mem::take(&mut self.gathered);
-        if buffer.capacity() > 0 {
-            buffer.clear();
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_BUFFERS {
-                    spare.push(buffer);
+    /// Reads and forgets what a client still sends that will get no other answer, for a while.
+    async fn discard(&mut self) {
+        let due = Tick::after(LINGERING_CLOSE);
+        let mut left = LINGERING_BYTES;
+        self.ticket = None;
+        poll_fn(|context| {
+            while left > 0 {
+                let mut memory = [0; 1024];
+                let mut buffer = ReadBuf::new(&mut memory);
+                match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        left = left.saturating_sub(buffer.filled().len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending if due.passed() => return Poll::Ready(()),
+                    Poll::Pending => {
+                        self.ticket.get_or_insert_with(|| Ticket::new(context.waker(), due, Awaited::Progress));
+                        return Poll::Pending;
+                    }
                 }
-            });
-        }
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.ticket = None;
     }
 }
 
 impl AsyncRead for EdgeStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(ahead) = this.ahead.get(this.replayed..)
-            && !ahead.is_empty()
-        {
-            let (now, _) = ahead.split_at(ahead.len().min(buffer.remaining()));
-            buffer.put_slice(now);
-            this.replayed += now.len();
-            let replayed = now.len() as u64;
-            this.delivered = this.delivered.map(|delivered| delivered + replayed);
-            this.count_head(replayed);
-            if this.replayed == this.ahead.len() {
-                this.ahead = Vec::new();
-                this.replayed = 0;
-            }
-            return Poll::Ready(Ok(()));
+        if *this.tunnel.get_mut() && this.inbound.stage() != Stage::Raw {
+            this.inbound.open();
         }
-        if this.head_is_too_large() {
-            this.client.listener.counters.heads_too_large.fetch_add(1, Ordering::Relaxed);
-            return Poll::Ready(Err(this.refuse_head(context, Some(Reason::HeaderTooLarge))));
-        }
-        let before = buffer.filled().len();
-        match Pin::new(&mut this.socket).poll_read(context, buffer) {
-            Poll::Ready(outcome) => {
-                let read = buffer.filled().len().saturating_sub(before) as u64;
-                this.delivered = this.delivered.map(|delivered| delivered + read);
-                this.count_head(read);
-                Poll::Ready(outcome)
+        loop {
+            if this.inbound.give(buffer) {
+                return Poll::Ready(Ok(()));
             }
-            Poll::Pending => {
-                this.poll_lingering(context);
-                this.poll_head_deadline(context).map(Err)
+            let outcome = match this.inbound.stage() {
+                Stage::Complete => {
+                    this.poll_lingering(context);
+                    return this.poll_between(context).map(Err);
+                }
+                // The rest of a head that came in pieces.
+                Stage::Head if !this.ahead().is_empty() => this.poll_read_ahead(context).map_ok(|bytes| {
+                    this.inbound.inspect(this.limits());
+                    bytes == 0
+                }),
+                Stage::Head | Stage::Body | Stage::Raw => {
+                    let before = buffer.filled().len();
+                    match Pin::new(&mut this.socket).poll_read(context, buffer) {
+                        Poll::Ready(Ok(())) => {
+                            let ended = buffer.filled().len() == before;
+                            let (inbound, listener) = (&mut this.inbound, &this.client.listener);
+                            let limits = || {
+                                let settings = listener.settings();
+                                Limits { bytes: settings.header_bytes as usize, fields: settings.header_fields }
+                            };
+                            if inbound.pass(buffer, before, limits).is_err() {
+                                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                            }
+                            Poll::Ready(Ok(ended || buffer.filled().len() > before))
+                        }
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                        Poll::Pending => Poll::Pending,
+                    }
+                }
+            };
+            match outcome {
+                // Something was handed on, or nothing will ever be.
+                Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    this.poll_lingering(context);
+                    ready!(this.poll_head_deadline(context));
+                    if this.inbound.refused().is_none() {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                }
             }
         }
     }
@@ -379,49 +374,21 @@ impl AsyncRead for EdgeStream {
 impl AsyncWrite for EdgeStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.refused || this.is_parser_refusal(bytes) {
+        if this.refused_by_parser || this.is_parser_refusal(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        loop {
-            if this.gathered.len() + bytes.len() <= GATHER {
-                this.gather(bytes);
-                return Poll::Ready(Ok(bytes.len()));
-            }
-            let held = this.gathered.get(this.written..).unwrap_or_default();
-            if held.is_empty() {
-                this.give_back();
-                return Pin::new(&mut this.socket).poll_write(context, bytes);
-            }
-            match &mut this.socket {
-                Socket::Tls(_) => ready!(this.poll_drain(context))?,
-                Socket::Plain(plain) => {
-                    let slices = [IoSlice::new(held), IoSlice::new(bytes)];
-                    let wrote = ready!(Pin::new(plain).poll_write_vectored(context, &slices))?;
-                    if wrote == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                    }
-                    match wrote.checked_sub(held.len()) {
-                        None => this.written += wrote,
-                        Some(0) => this.give_back(),
-                        Some(of_bytes) => {
-                            this.give_back();
-                            return Poll::Ready(Ok(of_bytes));
-                        }
-                    }
-                }
-            }
-        }
+        this.gathered.poll_write(&mut this.socket, context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_drain(context))?;
+        ready!(this.gathered.poll_drain(&mut this.socket, context))?;
         Pin::new(&mut this.socket).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_drain(context))?;
+        ready!(this.gathered.poll_drain(&mut this.socket, context))?;
         Pin::new(&mut this.socket).poll_shutdown(context)
     }
 }
@@ -431,6 +398,11 @@ impl Shutdown for EdgeStream {
     async fn shutdown(&mut self) {
         if let Err(error) = tokio::io::AsyncWriteExt::shutdown(self).await {
             log::debug!("closing a client connection failed: {error}");
+            return;
+        }
+        let unread = !self.is_complete() || !self.ahead().is_empty();
+        if unread && !self.half_closed && self.inbound.stage() != Stage::Raw {
+            self.discard().await;
         }
     }
 }
@@ -482,7 +454,7 @@ impl Drop for EdgeStream {
     /// same, as far as the client takes it at once.
     fn drop(&mut self) {
         if !self.gathered.is_empty() {
-            drop(self.poll_drain(&mut Context::from_waker(Waker::noop())));
+            drop(self.gathered.poll_drain(&mut self.socket, &mut Context::from_waker(Waker::noop())));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the client is told when a request was not served: status, reason and request id; never an address of
 //! the inside.
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -13,6 +15,9 @@ use crate::forward::fields::X_REQUEST_ID;
 
 /// When a client may ask again after it was turned away for want of a backend, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What is said to those who ask for another (RFC 9110, section 15.5.6). Not all: a method of any name is passed on.
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Answers with the status of the reason and a short body, in JSON if the client asks for it.
 ///
@@ -43,6 +48,9 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     response.insert_header(CONTENT_LENGTH, body.len())?;
     response.insert_header(CACHE_CONTROL, "no-store")?;
     response.insert_header(X_REQUEST_ID, context.id.value())?;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.insert_header(ALLOW, ALLOWED_METHODS)?;
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
     }
@@ -86,7 +94,16 @@ pub fn body_may_not_come(session: &mut Session, status: StatusCode) -> bool {
 
 /// Whether it is in doubt where the request ends, so that nothing more can be read after it.
 fn closes(reason: Reason) -> bool {
-    matches!(reason, Reason::BadRequest | Reason::UnknownCoding | Reason::HeaderTooLarge | Reason::RequestTimeout)
+    matches!(
+        reason,
+        Reason::BadRequest
+            | Reason::UnknownCoding
+            | Reason::HeaderTooLarge
+            | Reason::UriTooLong
+            | Reason::MethodNotAllowed
+            | Reason::VersionNotSupported
+            | Reason::RequestTimeout
+    )
 }
 
 /// A client that names JSON and does not prefer text.

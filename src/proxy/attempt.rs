@@ -174,7 +174,9 @@ impl Context {
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
-        let reason = expired.unwrap_or_else(|| reason(&error, answered));
+        // A body that turned out to be in doubt looks to pingora like one that could not be read.
+        let refused = crate::listen::refusal_of(session);
+        let reason = refused.or(expired).unwrap_or_else(|| reason(&error, answered));
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
@@ -192,7 +194,7 @@ impl Context {
         progress: retry::Progress,
     ) -> Box<Error> {
         if let Some(attempt) = &self.attempt
-            && reason != Reason::RequestTimeout
+            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest)
         {
             attempt.in_flight.backend.state.count_failure(reason);
         }

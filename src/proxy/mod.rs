@@ -28,7 +28,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -156,6 +155,7 @@ impl ProxyHttp for Proxy {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);
+            listen::open_tunnel(session);
         } else if self.lifecycle.draining() || answer::body_may_not_come(session, response.status) {
             session.set_keepalive(None);
         }
@@ -188,7 +188,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-        let reason = context.failed().unwrap_or_else(|| attempt::reason(error, false));
+        let reason = listen::refusal_of(session).or_else(|| context.failed());
+        let reason = reason.unwrap_or_else(|| attempt::reason(error, false));
         context.fail(reason);
         let error_code = answer::failure_if_possible(session, context, reason).await;
         FailToProxy { error_code, can_reuse_downstream: false }
@@ -226,12 +227,12 @@ impl Context {
         let rules = self.rules().ok_or(Reason::NoRoute)?;
         let limits = crate::admit::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
         let listener = rules.listener.id;
-        if session.req_header().headers.contains_key(TRANSFER_ENCODING)
-            && let Some(session) = session.as_http1()
-        {
-            crate::admit::check_wire(&session.get_headers_raw_bytes())?;
+        match listen::refusal_of(session) {
+            Some(reason) => return Err(reason),
+            None if session.is_http2() => crate::admit::check(session.req_header(), limits)?,
+            // The connection has let nothing else pass.
+            None => {}
         }
-        crate::admit::check(session.req_header(), limits)?;
         let route = self.snapshot.routes.find(listener).ok_or(Reason::NoRoute)?.clone();
         route.upstream.count_request();
         let has_fit = route.upstream.has_fit();

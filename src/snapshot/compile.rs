@@ -113,6 +113,7 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
         request_header: written.timeouts.request_header,
         keep_alive: written.timeouts.keep_alive,
         header_bytes: u32::try_from(written.limits.request_header.0).unwrap_or(u32::MAX),
+        header_fields: written.limits.request_headers as usize,
         connections: match written.limits.connections {
             Limit::Unlimited => None,
             Limit::At(most) => Some(most),

@@ -143,7 +143,7 @@ fn a_client_that_leaves_is_client_gone_and_nobody_elses_fault() {
     let mut client = Client::connect(balancer.address).unwrap();
     client.send(b"GET /left HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("the request is there", || slow.count() == 1, String::new);
-    drop(client);
+    client.reset();
     let line = &balancer.access_log(1)[0];
     assert_eq!(
         (&line["reason"], &line["status"], &line["path"]),
@@ -234,6 +234,20 @@ fn a_backend_connection_with_bytes_left_over_is_never_used_again() {
 }
 
 #[test]
+fn a_client_that_has_said_all_and_closes_its_side_gets_its_answer() {
+    let origin = Origin::start(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        Answer::Ok("late".to_owned())
+    });
+    let balancer = Balancer::before([origin.address]).start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody").unwrap();
+    client.stream().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(client.response(false).unwrap().text(), "late");
+    assert_eq!(client.rest(), b"", "and nothing is waited for any more");
+}
+
+#[test]
 fn a_client_that_leaves_in_the_middle_of_an_answer_leaves_nothing_to_the_next() {
     let number = Arc::new(AtomicUsize::new(0));
     let origin = Origin::start(move |request| {
@@ -284,7 +298,7 @@ fn a_request_in_doubt_is_refused_and_nothing_of_it_reaches_a_backend() {
         ),
         (
             "two codings",
-            501,
+            400,
             format!(
                 "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
             ),
@@ -347,7 +361,7 @@ fn a_request_in_doubt_is_refused_and_nothing_of_it_reaches_a_backend() {
             format!("GET / HTTP/1.1\r\nhost: a\r\nx: 1\rtransfer-encoding: chunked\r\n\r\n{smuggled}"),
         ),
         ("a word as target", 400, format!("GET a HTTP/1.1\r\nhost: a\r\n\r\n{smuggled}")),
-        ("HTTP/3.0", 400, format!("GET / HTTP/3.0\r\nhost: a\r\n\r\n{smuggled}")),
+        ("HTTP/3.0", 505, format!("GET / HTTP/3.0\r\nhost: a\r\n\r\n{smuggled}")),
         ("garbage", 400, "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_owned()),
         ("CONNECT", 405, format!("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n{smuggled}")),
     ];
@@ -443,8 +457,10 @@ fn a_head_that_cannot_be_parsed_is_answered_as_every_failure_is_and_counted() {
         assert!(!answer.to_lowercase().contains("pingora"), "{answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "one answer: {answer}");
     }
-    let refused = "evenkeel_connections_refused_total{listener=\"web\",reason=\"bad_request\"}";
-    assert_eq!(balancer.metric(refused), 3.0);
+    assert_eq!(balancer.metric("evenkeel_failures_total{reason=\"bad_request\"}"), 3.0);
+    let mut logged: Vec<_> = balancer.access_log(3).iter().map(|line| line["method"].to_string()).collect();
+    logged.sort();
+    assert_eq!(logged, ["\"-\"", "\"-\"", "\"GET\""], "what was understood of them");
     assert_eq!(origin.count(), 0);
 }
 

@@ -49,8 +49,7 @@ fn a_head_that_drips_is_408_on_a_new_connection_and_on_a_kept_one() {
         assert!(answer.starts_with("HTTP/1.1 408 ") && about_a_second(began), "{:?} {answer}", began.elapsed());
     }
     assert_eq!(origin.count(), 1);
-    let refused = "evenkeel_connections_refused_total{listener=\"web\",reason=\"request_timeout\"}";
-    assert_eq!(balancer.metric(refused), 2.0);
+    assert_eq!(balancer.metric("evenkeel_failures_total{reason=\"request_timeout\"}"), 2.0);
 
     let patient = Balancer::before([origin.address]).listener("timeouts: { request_header: 20s }").start();
     let mut client = Client::connect(patient.address).unwrap();

@@ -37,6 +37,12 @@ impl Client {
         Ok(Client { reader: BufReader::new(stream) })
     }
 
+    /// Leaves as a program does that is killed: with a reset.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(self.reader.get_ref());
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.reader.get_mut().write_all(bytes)
     }

@@ -1,0 +1,108 @@
+//! Gathers small writes, so that a head and a small body leave in one system call.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::transport::Socket;
+
+/// Gathered before a write: holds the head of a response and a small body; one page.
+const GATHER: usize = 4096;
+
+/// The most gathering buffers that a core keeps for reuse.
+const SPARE_BUFFERS: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes that wait for more to leave with.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Gathered {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes `bytes`, or writes them behind what waits when there is no room for both. How many were taken.
+    pub fn poll_write(
+        &mut self,
+        socket: &mut Socket,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if self.bytes.len() + bytes.len() <= GATHER {
+                self.push(bytes);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            let held = self.bytes.get(self.written..).unwrap_or_default();
+            if held.is_empty() {
+                self.give_back();
+                return Pin::new(socket).poll_write(context, bytes);
+            }
+            match socket {
+                Socket::Tls(_) => ready!(self.poll_drain(socket, context))?,
+                Socket::Plain(plain) => {
+                    let slices = [IoSlice::new(held), IoSlice::new(bytes)];
+                    let wrote = ready!(Pin::new(plain).poll_write_vectored(context, &slices))?;
+                    if wrote == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    match wrote.checked_sub(held.len()) {
+                        None => self.written += wrote,
+                        Some(0) => self.give_back(),
+                        Some(of_bytes) => {
+                            self.give_back();
+                            return Poll::Ready(Ok(of_bytes));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes out all that waits.
+    pub fn poll_drain(&mut self, socket: &mut Socket, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.bytes.get(self.written..)
+            && !rest.is_empty()
+        {
+            let wrote = ready!(Pin::new(&mut *socket).poll_write(context, rest))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += wrote;
+        }
+        self.give_back();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes bytes whatever their number.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(GATHER));
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn give_back(&mut self) {
+        self.written = 0;
+        let mut buffer = std::mem::take(&mut self.bytes);
+        if buffer.capacity() > 0 {
+            buffer.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BUFFERS {
+                    spare.push(buffer);
+                }
+            });
+        }
+    }
+}
