@@ -6,10 +6,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::header::DATE;
+use pingora::http::ResponseHeader;
+use pingora_core::protocols::http::date::get_cached_date;
 use pingora_proxy::Session;
 
 use super::listener::Listener;
-use super::stream::EdgeStream;
+use super::stream::{EdgeStream, HttpDate};
 use crate::failure::Reason;
 
 /// One client connection as the rest of the program sees it.
@@ -48,6 +51,18 @@ pub fn refusal_of(session: &Session) -> Option<Reason> {
 pub fn open_tunnel(session: &Session) {
     if let Some(stream) = stream_of(session) {
         stream.open_tunnel();
+    }
+}
+
+/// Keeps the `Date` of a backend's answer (RFC 9110, section 6.6.1), in whose place pingora's session puts the
+/// time. Over HTTP/2 there is nothing between that session and the frames, and the time stays.
+pub fn keep_date(session: &Session, response: &ResponseHeader) {
+    if let Some(date) = response.headers.get(DATE)
+        && *date != get_cached_date()
+        && let Ok(date) = HttpDate::try_from(date.as_bytes())
+        && let Some(stream) = stream_of(session)
+    {
+        stream.keep_date(date);
     }
 }
 

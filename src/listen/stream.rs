@@ -9,8 +9,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ const LINGERING_BYTES: usize = 1 << 20;
 /// What pingora's parser answers by itself begins like this.
 const PARSER_REFUSAL: &[u8] = b"HTTP/1.1 400";
 
+/// An IMF-fixdate (RFC 9110, section 5.6.7), which is always as long.
+pub type HttpDate = [u8; 29];
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD].into_boxed_slice());
 }
@@ -72,6 +75,8 @@ pub struct EdgeStream {
     with_proxy: AtomicBool,
     /// The proxy has switched protocols.
     tunnel: AtomicBool,
+    /// What the head that is written next must have for its `Date`.
+    date: Mutex<Option<Box<HttpDate>>>,
     ticket: Option<Ticket>,
     _live: Live,
 }
@@ -92,6 +97,7 @@ impl EdgeStream {
             refused_by_parser: false,
             with_proxy: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            date: Mutex::default(),
             ticket: None,
             _live: live,
         }
@@ -155,6 +161,11 @@ impl EdgeStream {
     /// The backend has switched protocols: from now on everything passes as it comes.
     pub(super) fn open_tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// The head of the answer that follows says when its backend made it.
+    pub(super) fn keep_date(&self, date: HttpDate) {
+        *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(date));
     }
 
     /// Waits, holding next to nothing, until there is something to read. False: the client left, or `due` came.
@@ -286,6 +297,17 @@ impl EdgeStream {
         self.refused_by_parser
     }
 
+    /// Takes the head of an answer with the date that it had before pingora's session put the time in its place.
+    fn with_date(&mut self, head: &[u8]) -> bool {
+        let date = self.date.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((date, place)) = date.and_then(|date| Some((date, date_place(head)?))) else { return false };
+        let (before, rest) = head.split_at(place);
+        self.gathered.push(before);
+        self.gathered.push(&*date);
+        self.gathered.push(rest.get(date.len()..).unwrap_or_default());
+        true
+    }
+
     /// Reads and forgets what a client still sends that will get no other answer, for a while.
     async fn discard(&mut self) {
         let due = Tick::after(LINGERING_CLOSE);
@@ -312,6 +334,14 @@ impl EdgeStream {
         .await;
         self.ticket = None;
     }
+}
+
+/// Where the value of `Date` begins in a head.
+fn date_place(head: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"\r\ndate: ";
+    let mut line_ends = memchr::memchr_iter(b'\r', head);
+    let found = line_ends.find(|at| head.get(*at..at + NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)));
+    found.map(|at| at + NAME.len()).filter(|place| head.len() >= place + size_of::<HttpDate>())
 }
 
 impl AsyncRead for EdgeStream {
@@ -375,6 +405,9 @@ impl AsyncWrite for EdgeStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.refused_by_parser || this.is_parser_refusal(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        if this.with_date(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         this.gathered.poll_write(&mut this.socket, context, bytes)

@@ -159,6 +159,9 @@ impl ProxyHttp for Proxy {
         } else if self.lifecycle.draining() || answer::body_may_not_come(session, response.status) {
             session.set_keepalive(None);
         }
+        if !response.status.is_informational() {
+            listen::keep_date(session, response);
+        }
         if session.req_header().version == http::Version::HTTP_10 {
             answer::fit_http10(session, response);
         }

@@ -517,3 +517,25 @@ fn a_slow_reader_of_a_large_response_does_not_make_the_balancer_hold_it() {
     }
     assert!(balancer.memory() < MOST_MEMORY, "{} bytes", balancer.memory());
 }
+
+#[test]
+fn the_date_of_an_answer_is_the_backends_and_where_there_is_none_it_is_the_time() {
+    let origin = Origin::start(|request| {
+        let date = match request.line.split(' ').nth(1) {
+            Some("/old") => "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+            Some("/odd") => "date: yesterday\r\n",
+            _ => "",
+        };
+        Answer::Raw(format!("HTTP/1.1 200 OK\r\n{date}content-length: 2\r\n\r\nok").into_bytes())
+    });
+    let balancer = Balancer::before([origin.address]).start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    for (target, old) in [("/old", true), ("/new", false), ("/old", true), ("/odd", false)] {
+        let response = client.request("GET", target, &[], b"").unwrap();
+        let date = response.field("date").unwrap();
+        assert_eq!(date == "Sun, 06 Nov 1994 08:49:37 GMT", old, "{target}: {date}");
+        assert!(date.ends_with(" GMT"), "{target}: {date}");
+        assert_eq!(response.fields.iter().filter(|(name, _)| name == "date").count(), 1);
+        assert_eq!(response.text(), "ok");
+    }
+}
