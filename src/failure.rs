@@ -19,6 +19,8 @@ pub enum Reason {
     HeaderTooLarge,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
+    /// A method that goes no further than a proxy: TRACE.
+    MethodNotAllowed,
     /// No route matches.
     NoRoute,
     /// Every backend is out, or there is none.
@@ -45,11 +47,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
         Reason::UnknownCoding,
+        Reason::MethodNotAllowed,
         Reason::NoRoute,
         Reason::NoBackend,
         Reason::ConnectFailed,
@@ -75,6 +78,7 @@ impl Reason {
             Reason::RequestTimeout => "request_timeout",
             Reason::HeaderTooLarge => "header_too_large",
             Reason::UnknownCoding => "unknown_coding",
+            Reason::MethodNotAllowed => "method_not_allowed",
             Reason::NoRoute => "no_route",
             Reason::NoBackend => "no_backend",
             Reason::ConnectFailed => "connect_failed",
@@ -96,6 +100,7 @@ impl Reason {
             Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
             Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
@@ -114,6 +119,7 @@ impl Reason {
             Reason::RequestTimeout => "the request did not arrive in time",
             Reason::HeaderTooLarge => "the request's header is larger than this server takes",
             Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
+            Reason::MethodNotAllowed => "this method is not served here",
             Reason::NoRoute => "nothing is served here",
             Reason::NoBackend => "no server is available for this request at the moment",
             Reason::ConnectFailed => "the server for this request cannot be reached",

@@ -30,6 +30,14 @@ pub fn client_of(session: &Session) -> Option<&Client> {
     }
 }
 
+/// Ends the client's connection so that it cannot take the end for the end of the answer: where no framing says how
+/// much was to come, an orderly end would say just that (RFC 9112, section 8).
+pub fn break_off(session: &Session) {
+    if let Some(stream) = session.stream().and_then(|stream| stream.as_any().downcast_ref::<EdgeStream>()) {
+        stream.break_off();
+    }
+}
+
 /// Tells the connection that a request's head has arrived: its deadline ends, and where the request ends on
 /// the wire is known (none: it has a body of unknown length).
 pub fn head_received(session: &Session) {
@@ -37,6 +45,8 @@ pub fn head_received(session: &Session) {
     let request = session.req_header();
     let head = session.as_http1().map(|http1| http1.get_headers_raw_bytes().len() as u64);
     let body = match request.headers.get(http::header::CONTENT_LENGTH) {
+        // What follows a switch of protocols is no request.
+        _ if session.is_upgrade_req() => None,
         _ if request.headers.contains_key(http::header::TRANSFER_ENCODING) => None,
         None => Some(0),
         Some(length) => length.to_str().ok().and_then(|length| length.parse::<u64>().ok()),

@@ -71,6 +71,8 @@ pub struct EdgeStream {
     awaited: Awaited,
     /// The parser has refused a head, and we have answered in its place.
     refused: bool,
+    /// The answer was broken off, and only a reset can tell the client.
+    broken: AtomicBool,
     /// Bytes of the head that is being read.
     head_bytes: u64,
     head_received: AtomicBool,
@@ -98,6 +100,7 @@ impl EdgeStream {
             head_due: None,
             awaited: Awaited::Progress,
             refused: false,
+            broken: AtomicBool::new(false),
             head_bytes: 0,
             head_received: AtomicBool::new(false),
             delivered: Some(0),
@@ -145,6 +148,12 @@ impl EdgeStream {
     pub(super) fn head_received(&self, length: Option<u64>) {
         self.head_received.store(true, Ordering::Relaxed);
         self.request_bytes.store(length.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    /// Ends with a reset instead of in order.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.socket.plain().reset_on_close();
     }
 
     /// After a request: whether the session holds nothing of the next one, so that only new bytes can begin it.
@@ -211,6 +220,14 @@ impl EdgeStream {
             self.ahead.extend_from_slice(buffer.filled());
             Poll::Ready(true)
         })
+    }
+
+    /// Whether the whole request is here, so that the client may say no more (RFC 9112, section 9.6).
+    fn has_said_all(&self) -> bool {
+        let length = self.request_bytes.load(Ordering::Relaxed);
+        self.head_received.load(Ordering::Relaxed)
+            && length != UNKNOWN
+            && self.delivered.is_some_and(|delivered| delivered >= length)
     }
 
     /// Bytes of a head that is not complete have gone to the parser.
@@ -364,6 +381,12 @@ impl AsyncRead for EdgeStream {
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
             Poll::Ready(outcome) => {
                 let read = buffer.filled().len().saturating_sub(before) as u64;
+                if read == 0 && outcome.is_ok() && this.has_said_all() {
+                    // It is the next request that will not come: the session, which would end with this one though
+                    // more have been read, is told when it looks for it.
+                    this.poll_lingering(context);
+                    return Poll::Pending;
+                }
                 this.delivered = this.delivered.map(|delivered| delivered + read);
                 this.count_head(read);
                 Poll::Ready(outcome)
@@ -422,6 +445,9 @@ impl AsyncWrite for EdgeStream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_drain(context))?;
+        if *this.broken.get_mut() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut this.socket).poll_shutdown(context)
     }
 }

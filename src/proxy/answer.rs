@@ -1,7 +1,9 @@
 //! What the client is told when a request was not served: status, reason and request id; never an address of
 //! the inside.
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -10,9 +12,13 @@ use pingora::proxy::Session;
 use super::context::Context;
 use crate::failure::{Reason, plain_body};
 use crate::forward::fields::X_REQUEST_ID;
+use crate::listen;
 
 /// When a client may ask again after it was turned away for want of a backend, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What may be asked for instead of a method that is refused (RFC 9110, section 15.5.6).
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Answers with the status of the reason and a short body, in JSON if the client asks for it.
 ///
@@ -46,6 +52,9 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
     }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.insert_header(ALLOW, METHODS)?;
+    }
     if session.req_header().method == http::Method::HEAD {
         return session.write_response_header(Box::new(response), true).await;
     }
@@ -55,8 +64,12 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
 pub async fn failure_if_possible(session: &mut Session, context: &Context, reason: Reason) -> u16 {
-    let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
-    if begun {
+    let written = session.response_written().filter(|response| !response.status.is_informational());
+    if let Some(written) = written {
+        let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| written.headers.contains_key(name));
+        if !framed && written.status != StatusCode::SWITCHING_PROTOCOLS {
+            listen::break_off(session);
+        }
         return 0;
     }
     // What is left of a body is not read: the connection ends with the answer.

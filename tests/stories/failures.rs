@@ -143,6 +143,8 @@ fn a_client_that_leaves_is_client_gone_and_nobody_elses_fault() {
     let mut client = Client::connect(balancer.address).unwrap();
     client.send(b"GET /left HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("the request is there", || slow.count() == 1, String::new);
+    // In order it would only have said all it has to say; this is what a program does that is killed, or cancels.
+    socket2::SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     let line = &balancer.access_log(1)[0];
     assert_eq!(
