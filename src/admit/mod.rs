@@ -3,6 +3,9 @@
 //! pingora's parser is lenient where two parsers could read differently; what reaches here and is in doubt is
 //! refused before a route is looked for.
 
+mod http2;
+pub mod upgrade;
+
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
@@ -30,7 +33,8 @@ pub fn check(request: &RequestHeader, limits: Limits) -> Result<(), Reason> {
     size(request, limits)?;
     framing(request)?;
     host(request)?;
-    target(request)
+    target(request)?;
+    http2::check(request)
 }
 
 /// The host that the client asks for: the authority in HTTP/2, the field in HTTP/1.

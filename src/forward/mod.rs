@@ -1,6 +1,7 @@
 //! Towards the backend and back: what is connected to, what is changed in the head of a message on its way,
 //! how long we wait, what is tried again, and the ways round two bugs of pingora 0.9.1.
 
+pub mod answer;
 pub mod deadline;
 pub mod fields;
 pub mod peer;

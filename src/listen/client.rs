@@ -54,6 +54,14 @@ pub fn open_tunnel(session: &Session) {
     }
 }
 
+/// Ends the client's connection so that it cannot take the end for the end of the answer: where no framing says how
+/// much was to come, an orderly end would say just that (RFC 9112, section 8).
+pub fn break_off(session: &Session) {
+    if let Some(stream) = stream_of(session) {
+        stream.break_off();
+    }
+}
+
 /// Keeps the `Date` of a backend's answer (RFC 9110, section 6.6.1), in whose place pingora's session puts the
 /// time. Over HTTP/2 there is nothing between that session and the frames, and the time stays.
 pub fn keep_date(session: &Session, response: &ResponseHeader) {

@@ -25,7 +25,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, client_of, head_received, keep_date, open_tunnel, refusal_of};
+pub use client::{Client, break_off, client_of, head_received, keep_date, open_tunnel, refusal_of};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

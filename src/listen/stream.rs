@@ -75,6 +75,8 @@ pub struct EdgeStream {
     with_proxy: AtomicBool,
     /// The proxy has switched protocols.
     tunnel: AtomicBool,
+    /// The answer was broken off, and only a reset can tell the client.
+    broken: AtomicBool,
     /// What the head that is written next must have for its `Date`.
     date: Mutex<Option<Box<HttpDate>>>,
     ticket: Option<Ticket>,
@@ -97,6 +99,7 @@ impl EdgeStream {
             refused_by_parser: false,
             with_proxy: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             date: Mutex::default(),
             ticket: None,
             _live: live,
@@ -161,6 +164,12 @@ impl EdgeStream {
     /// The backend has switched protocols: from now on everything passes as it comes.
     pub(super) fn open_tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends with a reset instead of in order.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.socket.plain().reset_on_close();
     }
 
     /// The head of the answer that follows says when its backend made it.
@@ -422,6 +431,9 @@ impl AsyncWrite for EdgeStream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.gathered.poll_drain(&mut this.socket, context))?;
+        if *this.broken.get_mut() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut this.socket).poll_shutdown(context)
     }
 }
@@ -434,7 +446,8 @@ impl Shutdown for EdgeStream {
             return;
         }
         let unread = !self.is_complete() || !self.ahead().is_empty();
-        if unread && !self.half_closed && self.inbound.stage() != Stage::Raw {
+        let in_order = !*self.broken.get_mut() && !self.half_closed;
+        if unread && in_order && self.inbound.stage() != Stage::Raw {
             self.discard().await;
         }
     }

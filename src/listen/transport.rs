@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -40,6 +41,15 @@ impl Plain {
         match self {
             Plain::Tcp(stream) => stream.poll_read_ready(context),
             Plain::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    /// Lets TCP say at the close that not all was said; nothing can be said over a UNIX socket.
+    pub(super) fn reset_on_close(&self) {
+        if let Plain::Tcp(stream) = self
+            && let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
+        {
+            log::debug!(error:%; "a broken answer will look whole");
         }
     }
 

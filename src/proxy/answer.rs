@@ -12,6 +12,7 @@ use pingora::proxy::Session;
 use super::context::Context;
 use crate::failure::{Reason, plain_body};
 use crate::forward::fields::X_REQUEST_ID;
+use crate::listen;
 
 /// When a client may ask again after it was turned away for want of a backend, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -63,8 +64,12 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
 pub async fn failure_if_possible(session: &mut Session, context: &Context, reason: Reason) -> u16 {
-    let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
-    if begun {
+    let written = session.response_written().filter(|response| !response.status.is_informational());
+    if let Some(written) = written {
+        let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| written.headers.contains_key(name));
+        if !framed && written.status != StatusCode::SWITCHING_PROTOCOLS {
+            listen::break_off(session);
+        }
         return 0;
     }
     // What is left of a body is not read: the connection ends with the answer.

@@ -4,15 +4,18 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use http::header::UPGRADE;
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
 use crate::failure::Reason;
+use crate::forward::answer::Doubt;
 use crate::forward::deadline::{Deadline, Limits, Phase};
 use crate::forward::tunnel::PoliteConnect;
-use crate::forward::{peer, retry};
+use crate::forward::{answer, peer, retry};
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
 
@@ -30,6 +33,8 @@ pub struct Attempt {
     upgrade: Option<PoliteConnect>,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
+    /// Interim answers so far.
+    interim: u32,
     /// Whether the backend has switched protocols.
     switched: bool,
     deadline: Option<Deadline>,
@@ -79,6 +84,7 @@ impl Context {
             began: Instant::now(),
             upgrade,
             limits,
+            interim: 0,
             switched: false,
             deadline: None,
         });
@@ -106,14 +112,24 @@ impl Context {
         }
     }
 
-    /// The backend has answered with this status.
-    pub(super) fn answered(&mut self, status: StatusCode) {
-        let Some(attempt) = &mut self.attempt else { return };
+    /// The backend has answered with this head, interim or final.
+    ///
+    /// # Errors
+    /// If it cannot be passed on without doubt.
+    pub(super) fn answered(&mut self, session: &Session, response: &ResponseHeader) -> Result<()> {
+        let Some(attempt) = &mut self.attempt else { return Ok(()) };
+        let asked = session.req_header().headers.get(UPGRADE).filter(|_| attempt.upgrade.is_some());
+        if let Err(Doubt(what)) = answer::check(response, attempt.interim, asked) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, what).map_err(Error::into_up);
+        }
+        attempt.interim += u32::from(response.status.is_informational());
+        let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
             attempt.first_byte.get_or_insert(self.began.elapsed());
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
             self.waits_for(Phase::Body);
         }
+        Ok(())
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.

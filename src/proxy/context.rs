@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 use pingora::Result;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
@@ -65,6 +66,7 @@ impl Context {
     /// The head is here: who asks, and the limits of what follows.
     pub(super) fn arrive(&mut self, session: &mut Session) -> Result<()> {
         self.client = listen::client_of(session).cloned();
+        crate::admit::upgrade::only_if_asked_for(session.req_header_mut());
         self.host = crate::admit::host_of(session.req_header());
         let Some(rules) = self.rules() else {
             session.set_keepalive(None);
@@ -76,6 +78,11 @@ impl Context {
         // What is left of a body is read then; pingora would close even after a 100 that asks for it.
         session.set_close_on_response_before_downstream_finish(false);
         session.set_pipelining_enabled(true);
+        if let ServerSession::H1(http1) = &mut *session.downstream_session {
+            // A client of HTTP/1.0 takes the first answer for the last (RFC 9110, section 15.2).
+            let ignores = http1.req_header().version == http::Version::HTTP_10;
+            http1.set_ignore_info_resp(ignores);
+        }
         self.counted = Some(InFlight::begin(rules.listener.clone()));
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
 //!        │   ── upstream_request_filter  head made ours                         forward::fields
 //!        │   ── request_body_filter    (each piece)
-//!        │   ── upstream_response_filter  the backend has answered
+//!        │   ── upstream_response_filter  the backend has answered           forward::answer
 //!        │   ── response_filter        head made ours                           forward::fields
 //!        │   ── upstream_response_body_filter  (each piece)
 //!        └──◀── error_while_proxy      failed: another one?                     forward::retry
@@ -37,7 +37,7 @@ use pingora::{Error, Result};
 
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
-use crate::forward::fields;
+use crate::forward::{self, fields};
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
@@ -68,8 +68,9 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        context.arrive(session)?;
         listen::head_received(session);
-        context.arrive(session)
+        Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
@@ -137,12 +138,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.answered(response.status);
-        Ok(())
+        context.answered(session, response)
     }
 
     async fn response_filter(
@@ -152,6 +152,7 @@ impl ProxyHttp for Proxy {
         _context: &mut Context,
     ) -> Result<()> {
         fields::to_client(response);
+        forward::answer::put_right(response);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);

@@ -10,11 +10,13 @@
     reason = "in a story a panic is the message, and names speak for themselves"
 )]
 
+mod answers;
 mod daemon;
 mod draining;
 mod failures;
 mod forwarding;
 mod http2;
+mod http2_requests;
 mod killing;
 mod library;
 mod limits;

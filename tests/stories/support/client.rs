@@ -76,6 +76,19 @@ impl Client {
         }
     }
 
+    /// Reads one final answer as far as it comes, and whether that was the whole of it.
+    pub fn seen(&mut self, head_only: bool) -> std::io::Result<(Response, bool)> {
+        let mut response = loop {
+            // Of the head alone nothing of the body is read.
+            let response = self.any_response(true)?;
+            if response.status >= 200 {
+                break response;
+            }
+        };
+        let whole = head_only || matches!(response.status, 204 | 304) || self.body(&mut response).is_ok();
+        Ok((response, whole))
+    }
+
     /// Reads one answer, informational or not.
     pub fn any_response(&mut self, head_only: bool) -> std::io::Result<Response> {
         let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
@@ -94,29 +107,33 @@ impl Client {
         if head_only || status < 200 || status == 204 || status == 304 {
             return Ok(response);
         }
+        self.body(&mut response)?;
+        Ok(response)
+    }
+
+    fn body(&mut self, response: &mut Response) -> std::io::Result<()> {
         if response.field("transfer-encoding").is_some() {
             loop {
                 let line = self.line()?;
-                let size = usize::from_str_radix(&line, 16).map_err(|_| invalid(&line))?;
+                let size = usize::from_str_radix(&line, 16)
+                    .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, line))?;
                 let mut chunk = vec![0; size];
                 self.reader.read_exact(&mut chunk)?;
                 response.body.extend(chunk);
                 self.line()?;
                 if size == 0 {
-                    return Ok(response);
+                    return Ok(());
                 }
             }
         }
         match response.field("content-length").and_then(|length| length.parse().ok()) {
             Some(length) => {
-                response.body = vec![0; length];
-                self.reader.read_exact(&mut response.body)?;
+                self.reader.by_ref().take(length).read_to_end(&mut response.body)?;
+                let whole = response.body.len() as u64 == length;
+                if whole { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
             }
-            None => {
-                self.reader.read_to_end(&mut response.body)?;
-            }
+            None => self.reader.read_to_end(&mut response.body).map(drop),
         }
-        Ok(response)
     }
 
     /// Everything until the other side closes.
@@ -138,10 +155,12 @@ impl Client {
     }
 
     fn line(&mut self) -> std::io::Result<String> {
-        let mut line = String::new();
-        if self.reader.read_line(&mut line)? == 0 {
+        let mut line = Vec::new();
+        if self.reader.read_until(b'\n', &mut line)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
+        // Each byte as the character of its number.
+        let line: String = line.into_iter().map(char::from).collect();
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 }

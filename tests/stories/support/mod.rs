@@ -2,6 +2,7 @@
 
 pub mod balancer;
 pub mod client;
+pub mod frames;
 pub mod load;
 pub mod origin;
 

@@ -4,6 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// Between the pieces of an answer: long enough for each to be read by itself.
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub enum Answer {
     Raw(Vec<u8>),
     /// These bytes, then the connection is closed.
     RawThenClose(Vec<u8>),
+    /// These pieces with pauses between them, and whether the connection is closed then.
+    Pieces(Vec<Vec<u8>>, bool),
     /// The connection is closed without a word.
     Close,
     /// The connection is given to this function.
@@ -111,6 +117,30 @@ impl Origin {
         origin
     }
 
+    /// A backend that gives each connection to this function once it has read a head, for as long as the test lasts.
+    pub fn start_raw(serve: impl Fn(TcpStream, String) + Send + Clone + 'static) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("an address for an origin");
+        let address = listener.local_addr().expect("its address");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                stream.set_nodelay(true).expect("a socket");
+                let serve = serve.clone();
+                std::thread::spawn(move || {
+                    let mut head = Vec::new();
+                    let mut byte = [0];
+                    while !head.ends_with(b"\r\n\r\n") {
+                        match stream.read(&mut byte) {
+                            Ok(1) => head.push(byte[0]),
+                            Ok(_) | Err(_) => return,
+                        }
+                    }
+                    serve(stream, String::from_utf8_lossy(&head).into_owned());
+                });
+            }
+        });
+        address
+    }
+
     /// What it was asked so far. Health checks connect without asking anything.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
@@ -156,6 +186,19 @@ fn serve(shared: &Shared, mut stream: TcpStream, connection: usize) {
                 drop(stream.shutdown(Shutdown::Both));
                 return;
             }
+            Answer::Pieces(pieces, ends) => {
+                for (index, piece) in pieces.iter().enumerate() {
+                    if index > 0 {
+                        std::thread::sleep(PAUSE);
+                    }
+                    drop(stream.write_all(piece));
+                }
+                if ends {
+                    drop(stream.shutdown(Shutdown::Both));
+                    return;
+                }
+                Ok(())
+            }
             Answer::Close => {
                 drop(stream.shutdown(Shutdown::Both));
                 return;
@@ -200,9 +243,13 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<
 }
 
 fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
-    let mut line = String::new();
-    match reader.read_line(&mut line) {
+    let mut line = Vec::new();
+    match reader.read_until(b'\n', &mut line) {
         Ok(0) | Err(_) => None,
-        Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+        // What is not UTF-8 is told by its bytes, each as the character of its number.
+        Ok(_) => Some(
+            String::from_utf8(line).unwrap_or_else(|bytes| bytes.into_bytes().into_iter().map(char::from).collect()),
+        ),
     }
+    .map(|line| line.trim_end_matches(['\r', '\n']).to_owned())
 }
