@@ -191,16 +191,16 @@ impl Reader {
 
     fn field(&mut self, line: &[u8], start: usize) -> Result<(), Reason> {
         // A line that begins with white space has no name: folding (RFC 9112, section 5.2) is refused by this too.
-        let colon = memchr::memchr(b':', line).ok_or(Reason::BadRequest)?;
-        let (name, value) = line.split_at_checked(colon).ok_or(Reason::BadRequest)?;
-        let written = value.get(1..).unwrap_or_default();
-        if !are_token(name) || !are_value(written) {
+        let colon = line.iter().position(|byte| !is_token(*byte)).filter(|colon| *colon > 0);
+        let (name, rest) = colon.and_then(|colon| line.split_at_checked(colon)).ok_or(Reason::BadRequest)?;
+        let [b':', written @ ..] = rest else { return Err(Reason::BadRequest) };
+        if !are_value(written) {
             return Err(Reason::BadRequest);
         }
         let value = trimmed(written);
         let place = || {
             let blanks = written.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-            let from = start + colon + 1 + blanks;
+            let from = start + name.len() + 1 + blanks;
             from..from + value.len()
         };
         match name.len() {
@@ -235,15 +235,15 @@ impl Reader {
     /// All lines are here: what they say together.
     fn complete(&self, bytes: &[u8]) -> Result<Head, Reason> {
         let Some(request) = &self.request else { return Err(Reason::BadRequest) };
-        let host = self.host.clone().and_then(|host| Authority::parse(bytes.get(host)?));
         if let Form::Absolute(scheme, authority) = &request.form {
             let asked = bytes.get(authority.clone()).and_then(Authority::parse).ok_or(Reason::BadRequest)?;
+            let host = self.host.clone().and_then(|host| Authority::parse(bytes.get(host)?));
             // RFC 9112, section 3.2.2, would have the field ignored; who wrote two names may have meant either.
             if host.is_some_and(|host| !asked.is_same(&host, *scheme)) {
                 return Err(Reason::BadRequest);
             }
         }
-        if host.is_none() && !request.old {
+        if self.host.is_none() && !request.old {
             return Err(Reason::BadRequest);
         }
         let body = match (self.coding, self.length) {
