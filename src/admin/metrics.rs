@@ -71,6 +71,7 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
             ("request_timeout", &counters.heads_timed_out),
             ("header_too_large", &counters.heads_too_large),
             ("bad_request", &counters.heads_refused),
+            ("flood", &counters.floods),
             ("accept", &counters.accept_errors),
         ];
         for (reason, count) in refused {

@@ -50,6 +50,8 @@ pub struct ListenerCounters {
     pub heads_too_large: AtomicU64,
     /// Connections whose head could not be parsed.
     pub heads_refused: AtomicU64,
+    /// Connections that were ended for more frames than a client may send.
+    pub floods: AtomicU64,
     /// Failures of `accept` itself (mostly: out of descriptors).
     pub accept_errors: AtomicU64,
     /// Requests being served now.
