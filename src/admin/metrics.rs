@@ -70,6 +70,7 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),
             ("bad_request", &counters.heads_refused),
+            ("flood", &counters.floods),
             ("accept", &counters.accept_errors),
         ];
         for (reason, count) in refused {

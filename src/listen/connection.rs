@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::client::Client;
 use super::deadline::{Awaited, LINGER, TICK, Tick};
 use super::listener::{Http2, Listener, Live};
+use super::metered::Metered;
 use super::preface::{Spoken, spoken};
 use super::socket::Accepted;
 use super::stream::EdgeStream;
@@ -29,6 +30,27 @@ const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The same for all streams of a connection: this bounds what a connection can make us hold.
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The most requests of a connection at a time; those beyond are refused, and may be asked again.
+const HTTP2_STREAMS: u32 = 128;
+
+/// The most requests of a connection that their client has taken back before anybody looked at them; one more ends the
+/// connection (CVE-2023-44487).
+const HTTP2_UNSEEN_RESETS: usize = 20;
+
+/// The most requests of a connection that we have reset, for what their client did to them; one more ends it.
+const HTTP2_OWN_RESETS: usize = 1024;
+
+/// How many reset streams are remembered, to tell frames that were under way from mistakes, and how long.
+const HTTP2_REMEMBERED_RESETS: usize = 32;
+const HTTP2_RESETS_REMEMBERED: Duration = Duration::from_secs(1);
+
+/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait: some sixteen thousand
+/// tiny messages of a stream whose backend is busy. The library's own 512 KiB end such a connection at two thousand.
+const HTTP2_TINY_PIECES: usize = 4 * 1024 * 1024;
+
+/// What is held of one answer whose client does not take it.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 
 /// Requests of one listener on one core: pingora's proxy with this listener's HTTP/2 limits.
 pub struct App<P> {
@@ -89,6 +111,13 @@ where
         let mut options = default_h2_options();
         options
             .max_header_list_size(self.listener.settings().header_bytes)
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_pending_accept_reset_streams(HTTP2_UNSEEN_RESETS)
+            .max_local_error_reset_streams(Some(HTTP2_OWN_RESETS))
+            .max_concurrent_reset_streams(HTTP2_REMEMBERED_RESETS)
+            .reset_stream_duration(HTTP2_RESETS_REMEMBERED)
+            .data_frame_budget(HTTP2_TINY_PIECES)
+            .max_send_buffer_size(HTTP2_SEND_BUFFER)
             .initial_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
         Some(options)
@@ -202,7 +231,7 @@ where
     P::CTX: Send + Sync,
 {
     tokio::select! {
-        _ = app.process_new(stream, &shutdown) => {}
+        _ = app.process_new(Box::new(Metered::new(stream)), &shutdown) => {}
         () = app.drained(&shutdown) => {}
     }
 }

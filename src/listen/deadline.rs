@@ -30,6 +30,16 @@ impl Tick {
         Tick(NOW.get().saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)))
     }
 
+    /// The present.
+    pub fn now() -> Tick {
+        Tick(NOW.get())
+    }
+
+    /// How many ticks have passed since an earlier moment.
+    pub fn since(self, earlier: Tick) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Whether the moment has come.
     pub fn passed(self) -> bool {
         NOW.get() >= self.0

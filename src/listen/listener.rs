@@ -50,6 +50,8 @@ pub struct ListenerCounters {
     pub heads_timed_out: AtomicU64,
     /// Connections whose head was understood by us and not by pingora's parser.
     pub heads_refused: AtomicU64,
+    /// Connections that were ended for more frames than a client may send.
+    pub floods: AtomicU64,
     /// Failures of `accept` itself (mostly: out of descriptors).
     pub accept_errors: AtomicU64,
     /// Requests being served now.

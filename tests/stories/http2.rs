@@ -106,7 +106,7 @@ async fn many_streams_of_one_connection_are_all_answered() {
     let origin = echo();
     let balancer = Balancer::before([origin.address]).start();
     let sender = connect(balancer.address).await;
-    // The server allows 100; one more, begun as another ends, it may refuse (RFC 9113, section 5.1.2).
+    // The server allows 128; one more, begun as another ends, it may refuse (RFC 9113, section 5.1.2).
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(80));
     let asked: Vec<_> = (0..500)
         .map(|number| {

@@ -16,6 +16,7 @@ mod draining;
 mod failures;
 mod forwarding;
 mod http2;
+mod http2_abuse;
 mod http2_requests;
 mod killing;
 mod library;

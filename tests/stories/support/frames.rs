@@ -135,6 +135,16 @@ impl Http2 {
         drop(self.stream.write_all(bytes));
     }
 
+    /// Another handle to write with, while this one reads.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a handle")
+    }
+
+    /// Ends the connection for whoever still writes to it.
+    pub fn shut(&self) {
+        drop(self.stream.shutdown(std::net::Shutdown::Both));
+    }
+
     /// Sends a whole request without a body.
     pub fn get(&mut self, stream: u32, path: &str) {
         self.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&request("GET", path))));

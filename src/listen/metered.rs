@@ -1,0 +1,121 @@
+//! The stream of an HTTP/2 connection: the edge's own, with its frames counted.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::deadline::Tick;
+use super::flood::{Flood, Meter, farewell};
+use super::stream::EdgeStream;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Metered {
+    stream: Box<EdgeStream>,
+    meter: Meter,
+    /// The last write was not taken whole, so that a frame may be half written.
+    half_written: bool,
+}
+
+impl Metered {
+    pub(super) fn new(stream: Box<EdgeStream>) -> Metered {
+        Metered { stream, meter: Meter::new(Tick::now()), half_written: false }
+    }
+
+    /// Says farewell, and gives the error that ends the connection.
+    fn end(&mut self, context: &mut Context<'_>, flood: Flood) -> io::Error {
+        self.stream.client().listener.counters.floods.fetch_add(1, Ordering::Relaxed);
+        if !self.half_written {
+            // One try: a client that does not read either is not waited for.
+            drop(Pin::new(&mut self.stream).poll_write(context, &farewell(flood)));
+            drop(Pin::new(&mut self.stream).poll_flush(context));
+        }
+        io::ErrorKind::InvalidData.into()
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        match this.meter.received(read, Tick::now()) {
+            Ok(()) => outcome,
+            Err(flood) => Poll::Ready(Err(this.end(context, flood))),
+        }
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let wrote = if let Poll::Ready(Ok(wrote)) = outcome { wrote } else { 0 };
+        this.half_written = wrote < bytes.len();
+        this.meter.sent(wrote);
+        outcome
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Metered {
+    async fn shutdown(&mut self) {
+        self.stream.shutdown().await;
+    }
+}
+
+impl UniqueID for Metered {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Metered {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetProxyDigest for Metered {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetTimingDigest for Metered {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+}
+
+impl GetSocketDigest for Metered {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+impl Peek for Metered {}
