@@ -7,6 +7,7 @@
 mod access_log;
 mod address;
 mod admin;
+mod client_address;
 mod health_check;
 mod listeners;
 mod problem;
@@ -41,6 +42,7 @@ pub use routes::Route;
 pub use server::{copy as server_copy, defaults as server_defaults};
 pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
 
+use crate::identity;
 use crate::units::{self, Mistake};
 use problem::Report;
 use section::Section;
@@ -62,6 +64,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// None: requests are not logged.
     pub access_log: Option<AccessLog>,
+    /// Whose word on a client's address is believed.
+    pub client_address: identity::Rules,
     /// In the order of the file; at least one.
     pub listeners: Vec<Listener>,
     /// In the order of the file; at least one.
@@ -78,6 +82,7 @@ impl Config {
             lame_duck: DEFAULT_LAME_DUCK,
             admin: Some(Admin::default()),
             access_log: Some(AccessLog::default()),
+            client_address: identity::Rules::default(),
             listeners,
             upstreams,
             routes,
@@ -114,6 +119,7 @@ impl Clone for Config {
             lame_duck: self.lame_duck,
             admin: self.admin.clone(),
             access_log: self.access_log.clone(),
+            client_address: self.client_address.clone(),
             listeners: self.listeners.clone(),
             upstreams: self.upstreams.clone(),
             routes: self.routes.clone(),
@@ -226,6 +232,7 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     }
     let config = Config {
         access_log: access_log::read(report, top.entry("access_log"), folder),
+        client_address: client_address::read(top.section("client_address", "client address")),
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),
         server: server::read(&mut top, folder),
         admin,

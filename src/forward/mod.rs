@@ -3,6 +3,7 @@
 
 pub mod deadline;
 pub mod fields;
+pub mod origin;
 pub mod peer;
 pub mod retry;
 pub mod tunnel;

@@ -86,6 +86,7 @@ pub fn compile(
         routes: Table::new(rules.len(), routes),
         listeners: rules,
         upstreams,
+        client_address: config.client_address.clone(),
         access_log,
     };
     Ok(Compiled { snapshot, settings })

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 pub use compile::{CompileError, Compiled, compile};
 
+use crate::identity;
 use crate::listen::Listener;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{CodeCounters, Histogram};
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub listeners: Vec<Option<ListenerRules>>,
     /// All upstreams, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Whose word on the client's address is believed.
+    pub client_address: identity::Rules,
     /// Where finished requests are written.
     pub access_log: Option<Arc<AccessLog>>,
 }

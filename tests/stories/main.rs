@@ -15,6 +15,7 @@ mod draining;
 mod failures;
 mod forwarding;
 mod http2;
+mod identity;
 mod killing;
 mod library;
 mod limits;
