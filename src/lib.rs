@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 mod embed;
+pub mod error_pages;
 pub mod exit;
 pub mod failure;
 pub mod forward;

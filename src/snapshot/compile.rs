@@ -87,6 +87,7 @@ pub fn compile(
         listeners: rules,
         upstreams,
         client_address: config.client_address.clone(),
+        error_pages: config.error_pages.clone(),
         access_log,
     };
     Ok(Compiled { snapshot, settings })

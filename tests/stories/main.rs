@@ -12,6 +12,7 @@
 
 mod daemon;
 mod draining;
+mod error_pages;
 mod failures;
 mod forwarding;
 mod http2;
