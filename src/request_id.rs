@@ -1,10 +1,19 @@
-//! Request identifiers: 128 random bits in hexadecimal. They are for correlation, they are no secrets.
+//! Request identifiers: 128 random bits in hexadecimal, or what a trusted proxy calls the request. They are for
+//! correlation, they are no secrets.
+//!
+//! Invariant: an identifier stands in fields, logs and answers as it is: nothing in it has to be escaped.
 
 use http::HeaderValue;
 
+/// Holds a UUID, a ULID and what load balancers make; longer ones are replaced.
+const LONGEST: usize = 64;
+
 /// One request's identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId([u8; 32]);
+pub struct RequestId {
+    text: [u8; LONGEST],
+    length: u8,
+}
 
 impl RequestId {
     /// A new one, from the thread's generator.
@@ -12,24 +21,39 @@ impl RequestId {
         RequestId::of(fastrand::u128(..))
     }
 
+    /// The one that a trusted proxy gave: 1 to 64 letters, digits and `- _ . : = + / @ ~`; none if it is another.
+    pub fn given(value: &[u8]) -> Option<RequestId> {
+        let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/@~".contains(byte);
+        if value.is_empty() || !value.iter().all(safe) {
+            return None;
+        }
+        let mut text = [0; LONGEST];
+        text.get_mut(..value.len())?.copy_from_slice(value);
+        Some(RequestId { text, length: u8::try_from(value.len()).ok()? })
+    }
+
     fn of(bits: u128) -> RequestId {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
+        let mut text = [0; LONGEST];
         for (digit, shift) in text.iter_mut().zip((0..32).rev()) {
             let value = (bits >> (shift * 4)) as usize & 0xf;
             *digit = DIGITS.get(value).copied().unwrap_or(b'0');
         }
-        RequestId(text)
+        RequestId { text, length: 32 }
     }
 
     /// As text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
     /// As the value of a field.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        HeaderValue::from_bytes(self.bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
 
@@ -48,5 +72,17 @@ mod tests {
         let bits = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
         assert_eq!(RequestId::of(bits).as_str(), format!("{bits:032x}"));
         assert_ne!(RequestId::new(), RequestId::new());
+    }
+
+    #[test]
+    fn a_given_one_is_kept_if_it_is_short_and_harmless() {
+        let longest = "x".repeat(LONGEST);
+        for kept in ["a", "3fa85f64-5717-4562-b3fc-2c963f66afa6", "Root=1-67891233-abcdef", longest.as_str()] {
+            assert_eq!(RequestId::given(kept.as_bytes()).unwrap().as_str(), kept);
+        }
+        let longer = "x".repeat(LONGEST + 1);
+        for replaced in ["", "a b", "a\"b", "<a>", "a,b", "a\n", "\u{e9}", "a;b", longer.as_str()] {
+            assert_eq!(RequestId::given(replaced.as_bytes()), None, "{replaced:?}");
+        }
     }
 }

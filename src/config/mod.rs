@@ -1,12 +1,14 @@
 //! The configuration file: one strict YAML file, read whole, with every problem in it found in one run.
 //!
 //! Invariant: after [`load`] nothing is left to interpret. Defaults are filled in, names are indexes, paths are
-//! absolute, units are numbers. Deliberately absent: opening anything but the file itself (certificates, sockets,
-//! names of hosts), and including other files.
+//! absolute, units are numbers. Deliberately absent: opening anything but the file itself and the error pages that it
+//! names (certificates, sockets, names of hosts), and including other files.
 
 mod access_log;
 mod address;
 mod admin;
+mod client_address;
+mod error_pages;
 mod health_check;
 mod listeners;
 mod problem;
@@ -41,6 +43,8 @@ pub use routes::Route;
 pub use server::{copy as server_copy, defaults as server_defaults};
 pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
 
+use crate::error_pages::Pages;
+use crate::identity;
 use crate::units::{self, Mistake};
 use problem::Report;
 use section::Section;
@@ -62,6 +66,10 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// None: requests are not logged.
     pub access_log: Option<AccessLog>,
+    /// Whose word on a client's address is believed.
+    pub client_address: identity::Rules,
+    /// What failures look like.
+    pub error_pages: Pages,
     /// In the order of the file; at least one.
     pub listeners: Vec<Listener>,
     /// In the order of the file; at least one.
@@ -78,6 +86,8 @@ impl Config {
             lame_duck: DEFAULT_LAME_DUCK,
             admin: Some(Admin::default()),
             access_log: Some(AccessLog::default()),
+            client_address: identity::Rules::default(),
+            error_pages: Pages::default(),
             listeners,
             upstreams,
             routes,
@@ -114,6 +124,8 @@ impl Clone for Config {
             lame_duck: self.lame_duck,
             admin: self.admin.clone(),
             access_log: self.access_log.clone(),
+            client_address: self.client_address.clone(),
+            error_pages: self.error_pages.clone(),
             listeners: self.listeners.clone(),
             upstreams: self.upstreams.clone(),
             routes: self.routes.clone(),
@@ -226,6 +238,8 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     }
     let config = Config {
         access_log: access_log::read(report, top.entry("access_log"), folder),
+        error_pages: error_pages::read(report, top.entry("error_pages"), folder),
+        client_address: client_address::read(top.section("client_address", "client address")),
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),
         server: server::read(&mut top, folder),
         admin,

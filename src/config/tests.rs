@@ -134,6 +134,20 @@ fn the_access_log_goes_where_it_was_told() {
 }
 
 #[test]
+fn trusted_proxies_are_networks_and_nobody_unless_it_is_written() {
+    use crate::identity::{Field, Forwarded, Rules, UnixPeers};
+    let rules = |text: &str| parsed(&file("", "", text)).client_address;
+    for nobody in ["", "client_address: {}", "client_address: { trusted_proxies: [], field: x_forwarded_for }"] {
+        assert_eq!(rules(nobody), Rules::default(), "{nobody}");
+    }
+    let some =
+        rules("client_address: { trusted_proxies: [10.0.0.0/8, \"::1\", unix], field: forwarded, forwarded: on }");
+    let networks: Vec<String> = some.trusted.networks.iter().map(ToString::to_string).collect();
+    assert_eq!((networks, some.trusted.unix), (vec!["10.0.0.0/8".to_owned(), "::1".to_owned()], UnixPeers::Trusted));
+    assert_eq!((some.field, some.forwarded), (Field::Forwarded, Forwarded::Sent));
+}
+
+#[test]
 fn a_route_knows_its_listeners_and_its_upstream_by_index() {
     let config = parsed(
         "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x } ]\n",

@@ -2,41 +2,20 @@
 //!
 //! Requests: pingora removes the hop-by-hop fields (RFC 9110, section 7.6.1) itself; here the target becomes
 //! origin-form, repeated `Content-Length` one, cookies that HTTP/2 split one field (RFC 9113, section 8.2.3),
-//! and the fields that tell who asked are set, whatever the client wrote into them.
+//! and the fields that tell who asked are set ([`Origin`]).
 //! Responses: hop-by-hop fields go; the rest, `Date` and `Server` among it, is passed on.
-
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::request_id::RequestId;
+use super::origin::Origin;
 
-/// The address of the client.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The scheme that the client used.
-pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// The host that the client asked for.
-pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The identifier of the request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Who asked, for the fields that tell the backend.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// Address of the client; none over a UNIX socket.
-    pub client: Option<IpAddr>,
-    /// Whether the client used TLS.
-    pub tls: bool,
-    /// The host that the client asked for.
-    pub host: Option<&'a HeaderValue>,
-    /// The request's identifier.
-    pub id: RequestId,
-}
 
 /// Makes a client's request one of ours.
 ///
@@ -46,18 +25,7 @@ pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()>
     origin_form(request);
     single_content_length(request)?;
     joined_cookies(request)?;
-    request.remove_header(&header::FORWARDED);
-    match origin.client {
-        Some(address) => request.insert_header(X_FORWARDED_FOR, address_value(address))?,
-        None => drop(request.remove_header(&X_FORWARDED_FOR)),
-    }
-    let scheme = if origin.tls { "https" } else { "http" };
-    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(scheme))?;
-    match origin.host {
-        Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
-        None => drop(request.remove_header(&X_FORWARDED_HOST)),
-    }
-    request.insert_header(X_REQUEST_ID, origin.id.value())
+    origin.tell(request)
 }
 
 /// Removes from a backend's response what was meant for us alone. A 101 passes as it came.
@@ -126,11 +94,6 @@ fn joined_cookies(request: &mut RequestHeader) -> Result<()> {
     }
 }
 
-fn address_value(address: IpAddr) -> HeaderValue {
-    let text = Bytes::from(address.to_string());
-    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,30 +132,6 @@ mod tests {
         let mut response = response(&[("connection", "content-length, transfer-encoding"), ("content-length", "2")]);
         to_client(&mut response);
         assert_eq!(response.headers.get("content-length").unwrap(), "2");
-    }
-
-    #[test]
-    fn what_a_client_says_of_itself_is_replaced() {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in [
-            ("x-forwarded-for", "1.2.3.4"),
-            ("x-forwarded-for", "5.6.7.8"),
-            ("x-request-id", "mine"),
-            ("forwarded", "for=1.2.3.4"),
-        ] {
-            request.append_header(name, value).unwrap();
-        }
-        let host = HeaderValue::from_static("shop.example.com");
-        let id = RequestId::new();
-        to_backend(&mut request, Origin { client: Some([127, 0, 0, 1].into()), tls: true, host: Some(&host), id })
-            .unwrap();
-        let all =
-            |name: &str| request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
-        assert_eq!(all("x-forwarded-for"), ["127.0.0.1"]);
-        assert_eq!(all("x-forwarded-proto"), ["https"]);
-        assert_eq!(all("x-forwarded-host"), ["shop.example.com"]);
-        assert_eq!(all("x-request-id"), [id.as_str()]);
-        assert!(all("forwarded").is_empty());
     }
 
     #[test]

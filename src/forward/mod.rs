@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod deadline;
 pub mod fields;
+pub mod origin;
 pub mod peer;
 pub mod retry;
 pub mod tunnel;

@@ -1,16 +1,17 @@
 //! What the client is told when a request was not served: status, reason and request id; never an address of
 //! the inside.
 
+use http::StatusCode;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING,
 };
-use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::context::Context;
-use crate::failure::{Reason, plain_body};
+use crate::error_pages::Failure;
+use crate::failure::Reason;
 use crate::forward::fields::X_REQUEST_ID;
 use crate::listen;
 
@@ -20,7 +21,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// What is said to those who ask for another (RFC 9110, section 15.5.6). Not all: a method of any name is passed on.
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Answers with the status of the reason and a short body, in JSON if the client asks for it.
+/// Answers with the status of the reason and a body in the form that the client asks for.
 ///
 /// # Errors
 /// pingora's, when the client cannot be written to.
@@ -29,23 +30,11 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     if closes(reason) || body_may_not_come(session, status) {
         session.set_keepalive(None);
     }
-    let json = session.req_header().headers.get(ACCEPT).is_some_and(wants_json);
-    let id = context.id.as_str();
-    let token = reason.token();
-    let (kind, body) = if json {
-        let sentence = reason.sentence();
-        let status = status.as_u16();
-        (
-            "application/json",
-            format!(
-                "{{\"status\":{status},\"reason\":\"{token}\",\"message\":\"{sentence}\",\"request_id\":\"{id}\"}}\n"
-            ),
-        )
-    } else {
-        ("text/plain; charset=utf-8", plain_body(reason, status, context.id))
-    };
+    let accept = session.req_header().headers.get_all(ACCEPT);
+    let failed = Failure { status, reason, id: &context.id };
+    let (kind, body) = context.snapshot.error_pages.body(&failed, accept.iter());
     let mut response = ResponseHeader::build(status, Some(6))?;
-    response.insert_header(CONTENT_TYPE, kind)?;
+    response.insert_header(CONTENT_TYPE, kind.content_type())?;
     response.insert_header(CONTENT_LENGTH, body.len())?;
     response.insert_header(CACHE_CONTROL, "no-store")?;
     response.insert_header(X_REQUEST_ID, context.id.value())?;
@@ -109,15 +98,4 @@ fn closes(reason: Reason) -> bool {
             | Reason::VersionNotSupported
             | Reason::RequestTimeout
     )
-}
-
-/// A client that names JSON and does not prefer text.
-fn wants_json(accept: &HeaderValue) -> bool {
-    let accept = accept.as_bytes().to_ascii_lowercase();
-    let position = |kind: &[u8]| accept.windows(kind.len()).position(|window| window == kind);
-    match (position(b"json"), position(b"text/")) {
-        (Some(json), Some(text)) => json < text,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
 }

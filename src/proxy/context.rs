@@ -1,17 +1,20 @@
 //! What is kept of one request while it is served.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use pingora::Result;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
 use crate::failure::Reason;
-use crate::forward::fields::Origin;
+use crate::forward::fields::X_REQUEST_ID;
+use crate::forward::origin::Origin;
+use crate::identity::{Believed, Identity, Peer, Scheme};
 use crate::listen::{self, Client, Listener};
 use crate::request_id::RequestId;
 use crate::snapshot::{ListenerRules, Route, Snapshot};
@@ -40,6 +43,7 @@ pub struct Context {
     pub(super) attempt: Option<Attempt>,
     pub(super) client: Option<Client>,
     pub(super) host: Option<HeaderValue>,
+    pub(super) identity: Identity,
     failure: Option<Reason>,
     counted: Option<InFlight>,
 }
@@ -58,6 +62,7 @@ impl Context {
             attempt: None,
             client: None,
             host: None,
+            identity: Identity::of(Peer { address: None, scheme: Scheme::Http }),
             failure: None,
             counted: None,
         }
@@ -68,6 +73,7 @@ impl Context {
         self.client = listen::client_of(session).cloned();
         crate::admit::upgrade::only_if_asked_for(session.req_header_mut());
         self.host = crate::admit::host_of(session.req_header());
+        self.identify(&session.req_header().headers);
         let Some(rules) = self.rules() else {
             session.set_keepalive(None);
             return Ok(());
@@ -99,11 +105,30 @@ impl Context {
 
     /// Who asks, for the fields that tell the backend.
     pub(super) fn origin(&self) -> Origin<'_> {
-        Origin {
-            client: self.client.as_ref().and_then(|client| client.address),
-            tls: self.client.as_ref().is_some_and(|client| client.tls),
-            host: self.host.as_ref(),
-            id: self.id,
+        let rules = &self.snapshot.client_address;
+        Origin { identity: &self.identity, rules, host: self.host.as_ref(), id: self.id }
+    }
+
+    /// The address of the client, behind all proxies that are believed; none over a UNIX socket.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.identity.address
+    }
+
+    /// How the client speaks, as far as it is known.
+    pub fn scheme(&self) -> Scheme {
+        self.identity.scheme
+    }
+
+    /// Finds out who asks; of a proxy that is believed its name for the request is taken on.
+    fn identify(&mut self, fields: &HeaderMap) {
+        let Some(client) = &self.client else { return };
+        let scheme = if client.tls { Scheme::Https } else { Scheme::Http };
+        let peer = Peer { address: client.address, scheme };
+        self.identity = self.snapshot.client_address.identify(peer, fields);
+        if self.identity.believed == Believed::Yes
+            && let Some(given) = fields.get(X_REQUEST_ID)
+        {
+            self.id = RequestId::given(given.as_bytes()).unwrap_or(self.id);
         }
     }
 

@@ -32,7 +32,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
     let Some(log) = &context.snapshot.access_log else { return };
     let request = session.req_header();
     let mut address = AddressText { bytes: [0; LONGEST_ADDRESS], length: 0 };
-    if let Some(ip) = context.client.as_ref().and_then(|client| client.address) {
+    if let Some(ip) = context.client_address() {
         let fits = write!(address, "{ip}").is_ok();
         debug_assert!(fits, "no address is longer than the longest");
     }
@@ -44,7 +44,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
         listener: context.client.as_ref().map_or("", |client| &client.listener.name),
         route: context.route.as_ref().map(|route| route.name.as_str()),
         method: request.method.as_str(),
-        scheme: if context.client.as_ref().is_some_and(|client| client.tls) { "https" } else { "http" },
+        scheme: context.scheme().as_str(),
         host: context.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(""),
         path: request.uri.path_and_query().map_or("", |target| target.as_str()),
         status,

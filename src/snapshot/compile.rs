@@ -86,6 +86,8 @@ pub fn compile(
         routes: Table::new(rules.len(), routes),
         listeners: rules,
         upstreams,
+        client_address: config.client_address.clone(),
+        error_pages: config.error_pages.clone(),
         access_log,
     };
     Ok(Compiled { snapshot, settings })

@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 
 pub use compile::{CompileError, Compiled, compile};
 
+use crate::error_pages::Pages;
+use crate::identity;
 use crate::listen::Listener;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{CodeCounters, Histogram};
@@ -29,6 +31,10 @@ pub struct Snapshot {
     pub listeners: Vec<Option<ListenerRules>>,
     /// All upstreams, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Whose word on the client's address is believed.
+    pub client_address: identity::Rules,
+    /// What failures look like.
+    pub error_pages: Pages,
     /// Where finished requests are written.
     pub access_log: Option<Arc<AccessLog>>,
 }

@@ -13,11 +13,13 @@
 mod answers;
 mod daemon;
 mod draining;
+mod error_pages;
 mod failures;
 mod forwarding;
 mod http2;
 mod http2_abuse;
 mod http2_requests;
+mod identity;
 mod killing;
 mod library;
 mod limits;
