@@ -35,6 +35,7 @@ impl Origin<'_> {
     /// # Errors
     /// pingora's, if a field cannot be set.
     pub fn tell(&self, request: &mut RequestHeader) -> Result<()> {
+        remove_claims(request, self.identity.believed);
         match self.rules.forwarded {
             Forwarded::Removed => drop(request.remove_header(&FORWARDED)),
             Forwarded::Sent => {
@@ -104,6 +105,25 @@ impl Origin<'_> {
     }
 }
 
+/// Removes what claims to tell who asked and is none of the fields that are set here: everything of the kind from a
+/// client that is not believed, and from anybody what a backend would mistake for the fields that are set.
+fn remove_claims(request: &mut RequestHeader, believed: Believed) {
+    let is_claim = |name: &HeaderName| {
+        let name = name.as_str();
+        // Many backends read an underscore as the hyphen.
+        let disguised = name.contains('_') && is_of_origin(&name.replace('_', "-"));
+        disguised || (believed == Believed::No && is_of_origin(name))
+    };
+    let claims: Vec<HeaderName> = request.headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
+        request.remove_header(&name);
+    }
+}
+
+fn is_of_origin(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "x-request-id")
+}
+
 /// Made of addresses and of what were values before: always a value.
 fn value(text: Vec<u8>) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
@@ -113,6 +133,26 @@ fn value(text: Vec<u8>) -> HeaderValue {
 mod tests {
     use super::*;
     use crate::identity::{Peer, Scheme};
+
+    #[test]
+    fn no_spelling_of_a_claim_comes_through() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in
+            ["x-real-ip", "x-forwarded-port", "X_Forwarded_For", "x-forwarded_host", "x_request_id", "x-other_name"]
+        {
+            request.append_header(name, "1.2.3.4").unwrap();
+        }
+        let left = |request: &RequestHeader| {
+            let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str().to_owned()).collect();
+            names.sort();
+            names
+        };
+        let mut trusted = request.clone();
+        remove_claims(&mut request, Believed::No);
+        assert_eq!(left(&request), ["x-other_name"]);
+        remove_claims(&mut trusted, Believed::Yes);
+        assert_eq!(left(&trusted), ["x-forwarded-port", "x-other_name", "x-real-ip"]);
+    }
 
     /// What a backend is told of a request with these fields that came from 10.0.0.1 for `inner.example`.
     fn told(rules: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
