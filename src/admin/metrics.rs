@@ -1,7 +1,7 @@
 //! The walk that a scrape is: from the structures that count to the text of the exposition.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::failure::Reason;
 use crate::listen::{Listener, ListenerCounters};
@@ -112,6 +112,16 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
         for upstream in &snapshot.upstreams {
             for backend in &upstream.backends {
                 out.sample(&[(Upstream, &upstream.name), (Backend, &backend.name)], read(backend));
+            }
+        }
+    }
+    out.family(&table::BACKEND_LATENCY_SECONDS);
+    let now = Instant::now();
+    for upstream in &snapshot.upstreams {
+        let tick = upstream.state.tick(now);
+        for backend in &upstream.backends {
+            if let Some(seconds) = backend.state.latency.seconds(tick) {
+                out.sample(&[(Upstream, &upstream.name), (Backend, &backend.name)], f64::from(seconds));
             }
         }
     }

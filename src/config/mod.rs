@@ -7,6 +7,7 @@
 mod access_log;
 mod address;
 mod admin;
+mod balance;
 mod client_address;
 mod error_pages;
 mod health_check;
@@ -35,13 +36,14 @@ pub(crate) use access_log::template_pieces;
 pub use access_log::{AccessLog, LogPath};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT};
+pub use balance::{Balance, HashKey};
 pub use health_check::HealthCheck;
 pub use listeners::{CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion};
 pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn};
 pub use routes::Route;
 pub use server::{copy as server_copy, defaults as server_defaults};
-pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
+pub use upstreams::{Backend, Upstream, UpstreamTimeouts};
 
 use crate::error_pages::Pages;
 use crate::identity;

@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use super::address::BackendAddress;
+use super::balance::{self, Balance};
 use super::health_check::{self, HealthCheck};
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, Retry};
 use super::section::{Entry, Section, check_name, positive};
-use super::suggest;
 use super::tree::{Node, Value};
-use crate::units::Mistake;
 
 const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
 const BACKENDS: &str = "write `backends: [127.0.0.1:9001, 127.0.0.1:9002]`";
@@ -66,14 +65,6 @@ impl Backend {
     pub fn new(address: BackendAddress) -> Self {
         Backend { address, weight: 1 }
     }
-}
-
-/// How a backend is picked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other, by weight.
-    #[default]
-    RoundRobin,
 }
 
 /// How long a backend may take.
@@ -131,7 +122,7 @@ fn read_one(mut section: Section<'_>, name: &str) -> Upstream {
             .required("backends", BACKENDS)
             .map(|entry| read_backends(report, entry, name))
             .unwrap_or_default(),
-        balance: section.entry("balance").and_then(|entry| read_balance(report, entry)).unwrap_or_default(),
+        balance: section.entry("balance").and_then(|entry| balance::read(report, entry)).unwrap_or_default(),
         health_check: health_check::read(&mut section),
         retry: retry::read(&mut section),
         timeouts: read_timeouts(section.section("timeouts", "upstream timeouts")),
@@ -197,25 +188,6 @@ fn read_backend(report: &Report, node: &Node) -> Option<(Backend, Place)> {
             None
         }
     }
-}
-
-fn read_balance(report: &Report, entry: Entry<'_>) -> Option<Balance> {
-    const LATER: [&str; 5] = ["least_request", "peak_ewma", "random", "ring_hash", "maglev"];
-    const HELP: &str = "this policy is not supported by this version; write `round_robin`";
-    if let Value::Mapping(entries) = &entry.node.value {
-        let names = entries.first().filter(|(key, _)| LATER.contains(&key.text.as_str()));
-        let help = if names.is_some() { HELP } else { "write `round_robin`" };
-        report.add(Problem::at(entry.node.place, "`balance` must be the name of a policy").help(help));
-        return None;
-    }
-    entry.parsed(report, |text| match text {
-        "round_robin" => Ok(Balance::RoundRobin),
-        _ if LATER.contains(&text) => Err(Mistake::new(format!("no policy is called `{text}`"), HELP)),
-        _ => Err(Mistake::new(
-            format!("no policy is called `{text}`"),
-            suggest::help(text, "policies", &["round_robin"]),
-        )),
-    })
 }
 
 fn read_timeouts(mut section: Section<'_>) -> UpstreamTimeouts {

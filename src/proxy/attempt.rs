@@ -18,6 +18,7 @@ use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{answer, peer, retry};
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
+use crate::upstream::outcome::Outcome;
 
 /// One attempt.
 #[derive(Debug)]
@@ -51,7 +52,11 @@ impl Context {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let picked = self.route.as_ref().and_then(|route| route.upstream.pick(&self.tried));
+        let now = Instant::now();
+        let picked = self.route.as_ref().and_then(|route| {
+            let key = route.upstream.config.balance.key().and_then(|key| self.hashed_by(key, session.req_header()));
+            route.upstream.pick(&self.tried, key, now)
+        });
         let Some(in_flight) = picked else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
@@ -81,7 +86,7 @@ impl Context {
             in_flight,
             connect: None,
             first_byte: None,
-            began: Instant::now(),
+            began: now,
             upgrade,
             limits,
             interim: 0,
@@ -126,6 +131,7 @@ impl Context {
         let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
             attempt.first_byte.get_or_insert(self.began.elapsed());
+            attempt.in_flight.judge(Outcome::of(status, &response.headers), Instant::now());
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
             self.waits_for(Phase::Body);
         }
@@ -209,10 +215,13 @@ impl Context {
         reason: Reason,
         progress: retry::Progress,
     ) -> Box<Error> {
-        if let Some(attempt) = &self.attempt
+        if let Some(attempt) = &mut self.attempt
             && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest)
         {
             attempt.in_flight.backend.state.count_failure(reason);
+            if !matches!(reason, Reason::ClientGone | Reason::Internal) {
+                attempt.in_flight.judge(Outcome::Failed { retry_after: None }, Instant::now());
+            }
         }
         let failed = retry::Failed {
             reason,

@@ -19,6 +19,7 @@
 mod answer;
 mod attempt;
 mod context;
+mod hash_key;
 mod record;
 
 use std::os::fd::RawFd;

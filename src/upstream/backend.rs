@@ -5,11 +5,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
+use super::UpstreamState;
 use super::health::{Health, Thresholds, Turned, Verdict};
+use super::latency::SharedLatency;
+use super::outcome::Outcome;
 use crate::failure::Reason;
 
 /// A backend as one configuration sees it.
@@ -28,6 +32,10 @@ pub struct Backend {
 /// What is learnt about a backend, for as long as its upstream names it.
 #[derive(Debug)]
 pub struct State {
+    /// How long it takes to answer.
+    pub latency: SharedLatency,
+    /// What its upstream has learnt.
+    group: Arc<UpstreamState>,
     upstream: String,
     backend: String,
     healthy: AtomicBool,
@@ -42,8 +50,10 @@ pub struct State {
 
 impl State {
     /// A backend of which nothing is known; it is taken for healthy.
-    pub fn new(upstream: &str, backend: &str) -> State {
+    pub fn new(group: Arc<UpstreamState>, upstream: &str, backend: &str) -> State {
         State {
+            latency: SharedLatency::default(),
+            group,
             upstream: upstream.to_owned(),
             backend: backend.to_owned(),
             healthy: AtomicBool::new(true),
@@ -134,19 +144,39 @@ pub struct InFlight {
     pub backend: Arc<Backend>,
     /// Its place in the upstream.
     pub index: usize,
+    began: Instant,
+    /// Whether it has been said how it went.
+    judged: bool,
 }
 
 impl InFlight {
     /// Begins an attempt.
-    pub fn begin(backend: Arc<Backend>, index: usize) -> InFlight {
+    pub fn begin(backend: Arc<Backend>, index: usize, now: Instant) -> InFlight {
         backend.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        backend.state.group.in_flight.fetch_add(1, Ordering::Relaxed);
         backend.state.attempts.fetch_add(1, Ordering::Relaxed);
-        InFlight { backend, index }
+        InFlight { backend, index, began: now, judged: false }
+    }
+
+    /// Says how it went: with the head of the answer, or when it is clear that there will be none. The first word
+    /// counts for the latency.
+    pub fn judge(&mut self, outcome: Outcome, now: Instant) {
+        if !std::mem::replace(&mut self.judged, true) {
+            let state = &self.backend.state;
+            let took = now.saturating_duration_since(self.began);
+            state.latency.observe(outcome, took, state.group.tick(now));
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.backend.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let state = &self.backend.state;
+        if !self.judged {
+            let now = Instant::now();
+            state.latency.took_more_than(now.saturating_duration_since(self.began), state.group.tick(now));
+        }
+        state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        state.group.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

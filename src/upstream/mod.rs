@@ -6,22 +6,27 @@
 pub mod backend;
 pub mod health;
 pub mod health_check;
+mod latency;
+pub mod outcome;
 pub mod resolve;
 mod retry_budget;
 mod selector;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use fastrand::Rng;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::backend::{Backend, InFlight, State};
 use self::health::Thresholds;
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
-use self::selector::Selector;
+use self::selector::{Selector, Sight};
+use crate::balance::Key;
+use crate::balance::peak_ewma::Tick;
 use crate::config;
 
 /// See the module's documentation.
@@ -40,15 +45,37 @@ pub struct Upstream {
 }
 
 /// What is kept of an upstream when its configuration changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UpstreamState {
+    /// When ticks began.
+    began: Instant,
+    in_flight: AtomicUsize,
     requests: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
     budget: Mutex<RetryBudget>,
 }
 
+impl Default for UpstreamState {
+    fn default() -> UpstreamState {
+        UpstreamState {
+            began: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            retries_refused: AtomicU64::new(0),
+            budget: Mutex::default(),
+        }
+    }
+}
+
 impl UpstreamState {
+    /// The time as latencies count it.
+    pub fn tick(&self, now: Instant) -> Tick {
+        // Wraps around after 49 days, as ticks may.
+        now.saturating_duration_since(self.began).as_millis() as Tick
+    }
+
     /// Requests that were tried again.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
@@ -96,6 +123,7 @@ impl Upstream {
                     .collect()
             })
             .unwrap_or_default();
+        let state = former.map(|former| former.state.clone()).unwrap_or_default();
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
         for Resolved { address, weight } in resolved {
@@ -104,15 +132,16 @@ impl Upstream {
             }
             by_address.insert(address.clone(), backends.len());
             let name = resolve::display(address);
-            let state =
-                known.get(address).map_or_else(|| Arc::new(State::new(&config.name, &name)), |known| (*known).clone());
+            let state = known
+                .get(address)
+                .map_or_else(|| Arc::new(State::new(state.clone(), &config.name, &name)), |known| (*known).clone());
             let peer = crate::forward::peer::template(address, &config.timeouts);
             backends.push(Arc::new(Backend { name, weight: *weight, peer, state }));
         }
         Upstream {
             name: config.name.clone(),
-            selector: Selector::new(&backends),
-            state: former.map(|former| former.state.clone()).unwrap_or_default(),
+            selector: Selector::new(&config.balance, &backends),
+            state,
             by_address,
             backends,
             config,
@@ -134,19 +163,25 @@ impl Upstream {
         self.config.health_check.is_none() || backend.state.healthy()
     }
 
-    /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one.
-    pub fn pick(&self, tried: &Tried) -> Option<InFlight> {
+    /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one. `key` is what
+    /// the request is hashed by, where the policy hashes and the request has it.
+    pub fn pick(&self, tried: &Tried, key: Option<Key>, now: Instant) -> Option<InFlight> {
+        let sight = Sight {
+            backends: &self.backends,
+            by_address: &self.by_address,
+            in_flight: self.state.in_flight.load(Ordering::Relaxed),
+            key,
+            now: self.state.tick(now),
+        };
+        // Seeded from the thread's own generator.
+        let mut rng = Rng::new();
         let fit = |index: usize| self.backends.get(index).is_some_and(|backend| self.is_fit(backend));
-        let index = self
-            .select(|index| fit(index) && !tried.contains(index))
-            .or_else(|| if tried.first.is_none() { None } else { self.select(fit) })?;
-        Some(InFlight::begin(self.backends.get(index)?.clone(), index))
-    }
-
-    fn select(&self, accept: impl Fn(usize) -> bool) -> Option<usize> {
-        let index = |address: &SocketAddr| self.by_address.get(address).copied();
-        let picked = self.selector.select(self.backends.len(), |backend| index(&backend.addr).is_some_and(&accept))?;
-        index(&picked)
+        let fresh = self.selector.select(&sight, &mut rng, |index| fit(index) && !tried.contains(index));
+        let index = match fresh {
+            None if tried.first.is_some() => self.selector.select(&sight, &mut rng, fit),
+            fresh => fresh,
+        }?;
+        Some(InFlight::begin(self.backends.get(index)?.clone(), index, now))
     }
 
     /// Whether the budget allows one more retry; takes it from the budget if so.

@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod balancing;
 mod daemon;
 mod draining;
 mod error_pages;

@@ -145,6 +145,8 @@ families! {
         "1 if the backend is fit to serve, else 0."
     BACKEND_IN_FLIGHT Gauge "evenkeel_backend_in_flight" [Upstream Backend]
         "Requests that the backend is working on."
+    BACKEND_LATENCY_SECONDS Gauge "evenkeel_backend_latency_seconds" [Upstream Backend]
+        "Time to the head of an answer: a peak that decays over ten seconds. Absent before the first answer."
     BACKEND_WEIGHT Gauge "evenkeel_backend_weight" [Upstream Backend]
         "Share of the backend relative to the others of its upstream."
 
