@@ -3,6 +3,9 @@
 
 pub mod deadline;
 pub mod fields;
+pub mod header_rules;
 pub mod peer;
 pub mod retry;
+pub mod rewrite;
+pub mod template;
 pub mod tunnel;
