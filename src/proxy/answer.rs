@@ -44,6 +44,7 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
     }
+    context.change_answer(session, &mut response)?;
     if session.req_header().method == http::Method::HEAD {
         return session.write_response_header(Box::new(response), true).await;
     }

@@ -45,14 +45,14 @@ impl Context {
     pub(super) fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
-        let timeouts = self.route.as_ref().map(|route| &route.upstream.config.timeouts);
-        let left = timeouts.and_then(|timeouts| Limits::left(timeouts, self.began));
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let left = destination.and_then(|destination| Limits::left(&destination.timeouts, self.began));
         if left.is_some_and(|left| left.is_zero()) {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let picked = self.route.as_ref().and_then(|route| route.upstream.pick(&self.tried));
-        let Some(in_flight) = picked else {
+        let picked = destination.and_then(|destination| Some((destination, destination.upstream.pick(&self.tried)?)));
+        let Some((destination, in_flight)) = picked else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
         };
@@ -64,15 +64,12 @@ impl Context {
             Some(connect) => peer::for_upgrade(template, connect.clone()),
             None => template.clone(),
         };
-        let mut peer = peer::within(peer, left);
+        let mut peer = peer::within(peer::with_timeouts(peer, &destination.timeouts), left);
         // pingora times no body of HTTP/2.
         let rules = self.rules().filter(|_| session.is_http2());
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
-        let limits = self
-            .route
-            .as_ref()
-            .map(|route| Limits::new(&route.upstream.config.timeouts, self.began, request_body_idle))
+        let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
         if limits.is_some() {
             peer.options.read_timeout = None;
@@ -93,13 +90,14 @@ impl Context {
 
     /// There is a connection.
     pub(super) fn connected(&mut self, reused: bool, descriptor: RawFd) {
-        let (Some(attempt), Some(route)) = (&mut self.attempt, &self.route) else { return };
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
             attempt.connect = Some(attempt.began.elapsed());
         }
         let state = &attempt.in_flight.backend.state;
         if state.suspected()
-            && let Some(thresholds) = route.upstream.thresholds()
+            && let Some(thresholds) = destination.upstream.thresholds()
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
@@ -174,8 +172,8 @@ impl Context {
         } else {
             Reason::ConnectFailed
         };
-        if let (Some(attempt), Some(route)) = (&self.attempt, &self.route)
-            && let Some(thresholds) = route.upstream.thresholds()
+        if let (Some(attempt), Some(destination)) = (&self.attempt, self.destination())
+            && let Some(thresholds) = destination.upstream.thresholds()
             && reason != Reason::Internal
         {
             attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
@@ -220,11 +218,11 @@ impl Context {
             idempotent: session.req_header().method.is_idempotent(),
             body_kept: !session.as_ref().retry_buffer_truncated(),
         };
-        let again = self.route.as_ref().is_some_and(|route| {
-            route.upstream.config.retry.as_ref().is_some_and(|retry| {
+        let again = self.destination().is_some_and(|destination| {
+            destination.retry.as_ref().is_some_and(|retry| {
                 self.attempts <= retry.attempts
                     && retry::may_be_repeated(failed, retry.on)
-                    && route.upstream.take_retry(Instant::now())
+                    && destination.upstream.take_retry(Instant::now())
             })
         });
         error.set_retry(again);
