@@ -17,6 +17,8 @@ pub enum Reason {
     RequestTimeout,
     /// More header bytes or fields than the listener takes.
     HeaderTooLarge,
+    /// More bytes of a body than the route takes.
+    BodyTooLarge,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
     /// No route matches.
@@ -45,10 +47,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
+        Reason::BodyTooLarge,
         Reason::UnknownCoding,
         Reason::NoRoute,
         Reason::NoBackend,
@@ -74,6 +77,7 @@ impl Reason {
             Reason::BadRequest => "bad_request",
             Reason::RequestTimeout => "request_timeout",
             Reason::HeaderTooLarge => "header_too_large",
+            Reason::BodyTooLarge => "body_too_large",
             Reason::UnknownCoding => "unknown_coding",
             Reason::NoRoute => "no_route",
             Reason::NoBackend => "no_backend",
@@ -95,6 +99,7 @@ impl Reason {
             Reason::BadRequest => StatusCode::BAD_REQUEST,
             Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
@@ -113,6 +118,7 @@ impl Reason {
             Reason::BadRequest => "the request cannot be understood without doubt",
             Reason::RequestTimeout => "the request did not arrive in time",
             Reason::HeaderTooLarge => "the request's header is larger than this server takes",
+            Reason::BodyTooLarge => "the request's body is larger than this server takes",
             Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
             Reason::NoRoute => "nothing is served here",
             Reason::NoBackend => "no server is available for this request at the moment",

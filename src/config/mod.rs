@@ -112,7 +112,7 @@ impl Config {
         if admin.address.collides(&address) {
             return Err(format!("`{address}` is the admin address `{}`; listen on another port", admin.address));
         }
-        let route = Route { name: "route-1".to_owned(), listeners: vec![0], upstream: 0 };
+        let route = Route { name: "route-1".to_owned(), listeners: vec![0], upstream: 0, request_body: None };
         Ok(Config::new(vec![Listener::new("web", address)], vec![Upstream::new("app", checked)], vec![route]))
     }
 }

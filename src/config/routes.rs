@@ -8,7 +8,8 @@ use super::problem::{Problem, Report};
 use super::section::{Entry, Section, check_name};
 use super::suggest;
 use super::tree::{Node, Value};
-use super::upstreams::Upstream;
+use super::upstreams::{Upstream, read_request_body};
+use crate::units::SizeLimit;
 
 const EXAMPLE: &str = "write `routes: [ { upstream: app } ]`";
 
@@ -21,6 +22,8 @@ pub struct Route {
     pub listeners: Vec<usize>,
     /// Index into `Config::upstreams`.
     pub upstream: usize,
+    /// The largest body of a request; none: what its upstream says.
+    pub request_body: Option<SizeLimit>,
 }
 
 /// The routes in the order of the file.
@@ -82,8 +85,9 @@ fn read_one(
         }
         found
     });
+    let request_body = read_request_body(section.section("limits", "route limits"));
     section.close();
-    Some((Route { name, listeners: chosen, upstream: upstream? }, place))
+    Some((Route { name, listeners: chosen, upstream: upstream?, request_body }, place))
 }
 
 fn read_listeners(report: &Report, entry: Entry<'_>, listeners: &[&str], route: &str) -> Vec<usize> {

@@ -35,7 +35,6 @@ const LATER: [(&str, &[&str]); 7] = [
             "response_headers",
             "timeouts",
             "retry",
-            "limits",
         ],
     ),
 ];

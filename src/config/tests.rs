@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::observe::access_log::{Field, Format, Piece};
-use crate::units::{ByteSize, Limit, Percent};
+use crate::units::{ByteSize, Limit, Percent, SizeLimit};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -80,7 +80,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }",
+        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }",
         "",
     ));
     let expected = Upstream {
@@ -106,6 +106,7 @@ fn every_key_of_an_upstream_changes_it() {
             keep_alive: Duration::from_secs(5),
             tunnel: Duration::from_secs(6),
         },
+        request_body: SizeLimit::At(ByteSize(7 << 20)),
     };
     assert_eq!(config.upstreams, [expected]);
 }
@@ -150,10 +151,12 @@ fn trusted_proxies_are_networks_and_nobody_unless_it_is_written() {
 #[test]
 fn a_route_knows_its_listeners_and_its_upstream_by_index() {
     let config = parsed(
-        "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x } ]\n",
+        "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x, limits: { request_body: unlimited } } ]\n",
     );
-    let first = Route { name: "route-1".to_owned(), listeners: vec![0, 1], upstream: 1 };
-    assert_eq!(config.routes, [first, Route { name: "second".to_owned(), listeners: vec![1], upstream: 0 }]);
+    let first = Route { name: "route-1".to_owned(), listeners: vec![0, 1], upstream: 1, request_body: None };
+    let second =
+        Route { name: "second".to_owned(), listeners: vec![1], upstream: 0, request_body: Some(SizeLimit::Unlimited) };
+    assert_eq!(config.routes, [first, second]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! the inside.
 
 use http::StatusCode;
+use std::time::Duration;
+
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -14,6 +16,10 @@ use crate::forward::fields::X_REQUEST_ID;
 
 /// When a client may ask again after it was turned away for want of a backend, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
+
+/// How long the rest of a body is read that is too large: long enough for the answer to reach its client, too short
+/// to be worth an attack.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Answers with the status of the reason and a body in the form that the client asks for.
 ///
@@ -36,10 +42,28 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
     }
     if session.req_header().method == http::Method::HEAD {
-        return session.write_response_header(Box::new(response), true).await;
+        session.write_response_header(Box::new(response), true).await?;
+    } else {
+        session.write_response_header(Box::new(response), false).await?;
+        session.write_response_body(Some(body.into()), true).await?;
     }
-    session.write_response_header(Box::new(response), false).await?;
-    session.write_response_body(Some(body.into()), true).await
+    if reason == Reason::BodyTooLarge {
+        linger(session).await;
+    }
+    Ok(())
+}
+
+/// Reads on for a while, and forgets what it reads: a client in the middle of its body would lose the answer to the
+/// reset that closing sends while bytes are unread. A client that was to wait for a 100 sends none.
+async fn linger(session: &mut Session) {
+    let waits = session.req_header().headers.contains_key(EXPECT) && session.body_bytes_read() == 0;
+    session.set_total_drain_timeout(Some(LINGER));
+    if !waits
+        && !session.is_http2()
+        && let Err(error) = session.drain_request_body().await
+    {
+        log::debug!(error:%; "client did not stop sending its body");
+    }
 }
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
@@ -73,7 +97,14 @@ pub fn body_may_not_come(session: &mut Session, status: StatusCode) -> bool {
     !status.is_informational() && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done()
 }
 
-/// Whether it is in doubt where the request ends, so that nothing more can be read after it.
+/// Whether it is in doubt where the request ends, or too far away, so that nothing more is read after it.
 fn closes(reason: Reason) -> bool {
-    matches!(reason, Reason::BadRequest | Reason::UnknownCoding | Reason::HeaderTooLarge | Reason::RequestTimeout)
+    matches!(
+        reason,
+        Reason::BadRequest
+            | Reason::UnknownCoding
+            | Reason::HeaderTooLarge
+            | Reason::BodyTooLarge
+            | Reason::RequestTimeout
+    )
 }

@@ -122,7 +122,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
@@ -133,7 +133,7 @@ impl ProxyHttp for Proxy {
             *body = None;
         }
         context.received(end_of_stream);
-        Ok(())
+        context.bound_body(session.body_bytes_read() as u64)
     }
 
     async fn upstream_response_filter(
@@ -233,6 +233,7 @@ impl Context {
         }
         crate::admit::check(session.req_header(), limits)?;
         let route = self.snapshot.routes.find(listener).ok_or(Reason::NoRoute)?.clone();
+        crate::admit::body(session.req_header(), route.request_body)?;
         route.upstream.count_request();
         let has_fit = route.upstream.has_fit();
         self.route = Some(route);

@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
-use crate::units::Limit;
+use crate::units::{Limit, SizeLimit};
 use crate::upstream::{Upstream, resolve};
 
 /// Why a configuration that is right in itself cannot be used on this machine.
@@ -104,6 +104,10 @@ fn route(written: &config::Route, upstream: &Arc<Upstream>, former: Option<&Snap
     Route {
         name: written.name.clone(),
         upstream: upstream.clone(),
+        request_body: match written.request_body.unwrap_or(upstream.config.request_body) {
+            SizeLimit::Unlimited => None,
+            SizeLimit::At(most) => Some(most.0),
+        },
         counters: former.map_or_else(|| Arc::new(RouteCounters::default()), |former| former.counters.clone()),
     }
 }

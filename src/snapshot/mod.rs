@@ -46,6 +46,8 @@ pub struct Route {
     pub name: String,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
+    /// The most bytes of a request's body.
+    pub request_body: Option<u64>,
     /// What is counted; kept as long as a route of this name exists.
     pub counters: Arc<RouteCounters>,
 }

@@ -10,6 +10,7 @@
     reason = "in a story a panic is the message, and names speak for themselves"
 )]
 
+mod body_limits;
 mod daemon;
 mod draining;
 mod error_pages;
