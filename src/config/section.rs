@@ -13,9 +13,8 @@ use crate::units::{self, Mistake};
 
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
-const LATER: [(&str, &[&str]); 7] = [
+const LATER: [(&str, &[&str]); 6] = [
     ("", &["include", "tests", "via"]),
-    ("listener", &["proxy_protocol"]),
     ("listener tls", &["client_certificates"]),
     (
         "upstream",

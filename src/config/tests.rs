@@ -53,7 +53,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
         "",
         "",
     ));
@@ -65,6 +65,7 @@ fn every_key_of_a_listener_changes_it() {
             min_version: TlsVersion::V1_3,
         }),
         http2: false,
+        proxy_protocol: ProxyProtocol::Required,
         timeouts: ListenerTimeouts {
             request_header: Duration::from_secs(1),
             request_body_idle: Duration::from_secs(2),

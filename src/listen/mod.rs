@@ -18,6 +18,7 @@ mod deadline;
 mod edge;
 mod listener;
 mod preface;
+mod proxy_protocol;
 pub mod socket;
 mod stream;
 pub mod tls;

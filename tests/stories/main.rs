@@ -22,6 +22,7 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod proxy_protocol;
 mod reloading;
 mod spreading;
 mod support;
