@@ -43,7 +43,9 @@ pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT};
 pub use health_check::HealthCheck;
-pub use listeners::{CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion};
+pub use listeners::{
+    CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
+};
 pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};

@@ -13,11 +13,12 @@ use super::retry::{self, RetryRule};
 use super::section::{Entry, Section, check_name, positive};
 use super::suggest;
 use super::tree::{Node, Value};
-use super::upstreams::Upstream;
+use super::upstreams::{Upstream, read_request_body};
 use super::{matches, rewrite};
 use crate::forward::header_rules::HeaderRules;
 use crate::forward::rewrite::{PathRewrite, Rewrite};
 use crate::route::{Match, Normalisation};
+use crate::units::SizeLimit;
 
 const EXAMPLE: &str = "write `routes: [ { upstream: app } ]`";
 
@@ -73,6 +74,8 @@ pub struct Forward {
     pub timeouts: RouteTimeouts,
     /// When they are tried again.
     pub retry: RetryRule,
+    /// The largest body of a request; none: what its upstream says.
+    pub request_body: Option<SizeLimit>,
 }
 
 impl Forward {
@@ -84,6 +87,7 @@ impl Forward {
             request_headers: HeaderRules::default(),
             timeouts: RouteTimeouts::default(),
             retry: RetryRule::default(),
+            request_body: None,
         }
     }
 }
@@ -168,6 +172,7 @@ fn read_one(mut section: Section<'_>, index: usize, names: &Names<'_>, node: &No
         request_headers: header_rules::read(&mut section, Side::Request),
         timeouts: read_timeouts(section.section("timeouts", "route timeouts")),
         retry: retry::read_rule(&mut section),
+        request_body: read_request_body(section.section("limits", "route limits")),
     };
     if let Some((key, _)) = &action {
         without_effect(&mut section, key);
@@ -183,9 +188,9 @@ fn read_one(mut section: Section<'_>, index: usize, names: &Names<'_>, node: &No
 
 /// What is written beside an action that it does not concern.
 fn without_effect(section: &mut Section<'_>, action: &str) {
-    const FORWARDING: [&str; 4] = ["rewrite", "request_headers", "timeouts", "retry"];
+    const FORWARDING: [&str; 5] = ["rewrite", "request_headers", "timeouts", "retry", "limits"];
     let keys: &[&'static str] = match action {
-        "redirect" => &["request_headers", "timeouts", "retry"],
+        "redirect" => &["request_headers", "timeouts", "retry", "limits"],
         "respond" => &FORWARDING,
         _ => &[],
     };

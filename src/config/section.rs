@@ -13,9 +13,8 @@ use crate::units::{self, Mistake};
 
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
-const LATER: [(&str, &[&str]); 7] = [
+const LATER: [(&str, &[&str]); 5] = [
     ("", &["include", "tests", "via"]),
-    ("listener", &["proxy_protocol"]),
     ("listener tls", &["client_certificates"]),
     (
         "upstream",
@@ -23,7 +22,6 @@ const LATER: [(&str, &[&str]); 7] = [
     ),
     ("backend", &["tier"]),
     ("health check", &["http", "grpc"]),
-    ("route", &["limits"]),
 ];
 
 /// One key and its value.

@@ -11,7 +11,7 @@ use crate::forward::template::{self, Template, Variable};
 use crate::observe::access_log::{Field, Format, Piece};
 use crate::pattern::Pattern;
 use crate::route::{EncodedSlashes, HostPattern, Match, PathPattern, RepeatedSlashes, Wanted};
-use crate::units::{ByteSize, Limit, Percent};
+use crate::units::{ByteSize, Limit, Percent, SizeLimit};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -58,7 +58,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
         "",
         "",
     ));
@@ -70,6 +70,7 @@ fn every_key_of_a_listener_changes_it() {
             min_version: TlsVersion::V1_3,
         }),
         http2: false,
+        proxy_protocol: ProxyProtocol::Required,
         timeouts: ListenerTimeouts {
             request_header: Duration::from_secs(1),
             request_body_idle: Duration::from_secs(2),
@@ -85,7 +86,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }",
+        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }",
         "",
     ));
     let expected = Upstream {
@@ -111,6 +112,7 @@ fn every_key_of_an_upstream_changes_it() {
             keep_alive: Duration::from_secs(5),
             tunnel: Duration::from_secs(6),
         },
+        request_body: SizeLimit::At(ByteSize(7 << 20)),
     };
     assert_eq!(config.upstreams, [expected]);
 }
@@ -155,10 +157,13 @@ fn trusted_proxies_are_networks_and_nobody_unless_it_is_written() {
 #[test]
 fn a_route_knows_its_listeners_and_its_upstream_by_index() {
     let config = parsed(
-        "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x } ]\n",
+        "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x, limits: { request_body: unlimited } } ]\n",
     );
     let first = Route::to_upstream("route-1", vec![0, 1], 1);
-    assert_eq!(config.routes, [first, Route::to_upstream("second", vec![1], 0)]);
+    let mut second = Route::to_upstream("second", vec![1], 0);
+    let Action::Forward(forward) = &mut second.action else { panic!("it is forwarded") };
+    forward.request_body = Some(SizeLimit::Unlimited);
+    assert_eq!(config.routes, [first, second]);
 }
 
 /// The route that these lines make, in a file of two upstreams.
@@ -207,7 +212,7 @@ fn every_key_of_a_match_changes_it() {
 fn every_key_of_a_forwarding_route_changes_it() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     let read = forward(
-        "split: [ { upstream: x, weight: 95 }, { upstream: y, weight: 0 } ]\nrewrite: { strip_prefix: /api, host: \"internal.example:8080\" }\nrequest_headers: { set: { X-Team: shop, x-from: \"{client_address}\" }, add: { x-a: \"{{}}\" }, remove: [x-debug] }\ntimeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: unlimited, tunnel: 4s }\nretry: { attempts: 1, on: [reset] }",
+        "split: [ { upstream: x, weight: 95 }, { upstream: y, weight: 0 } ]\nrewrite: { strip_prefix: /api, host: \"internal.example:8080\" }\nrequest_headers: { set: { X-Team: shop, x-from: \"{client_address}\" }, add: { x-a: \"{{}}\" }, remove: [x-debug] }\ntimeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: unlimited, tunnel: 4s }\nlimits: { request_body: 10MiB }\nretry: { attempts: 1, on: [reset] }",
     );
     let name = http::HeaderName::from_static;
     let fixed = |text: &'static str| Value::Fixed(http::HeaderValue::from_static(text));
@@ -233,6 +238,7 @@ fn every_key_of_a_forwarding_route_changes_it() {
             tunnel: seconds(4),
         },
         retry: RetryRule::On { attempts: Some(1), on: Some(RetryOn { connect: false, reset: true, refused: false }) },
+        request_body: Some(SizeLimit::At(ByteSize(10 << 20))),
     };
     assert_eq!(read, expected);
     let key = |written: &str| {

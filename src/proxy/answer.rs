@@ -87,7 +87,7 @@ pub fn body_may_not_come(session: &mut Session, status: StatusCode) -> bool {
     !status.is_informational() && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done()
 }
 
-/// Whether it is in doubt where the request ends, so that nothing more can be read after it.
+/// Whether it is in doubt where the request ends, or too far away, so that nothing more is read after it.
 fn closes(reason: Reason) -> bool {
     matches!(
         reason,
@@ -97,6 +97,7 @@ fn closes(reason: Reason) -> bool {
             | Reason::UriTooLong
             | Reason::MethodNotAllowed
             | Reason::VersionNotSupported
+            | Reason::BodyTooLarge
             | Reason::RequestTimeout
     )
 }

@@ -147,6 +147,17 @@ impl Context {
         }
     }
 
+    /// Ends the request if more of its body has come than its route takes. A tunnel has no body.
+    pub(super) fn bound_body(&mut self, read: u64) -> Result<()> {
+        let most = self.destination().and_then(|destination| destination.request_body);
+        let is_tunnel = self.attempt.as_ref().is_some_and(|attempt| attempt.switched);
+        if is_tunnel || most.is_none_or(|most| read <= most) {
+            return Ok(());
+        }
+        self.fail(Reason::BodyTooLarge);
+        Err(Error::new(ErrorType::HTTPStatus(StatusCode::PAYLOAD_TOO_LARGE.as_u16())))
+    }
+
     /// What the attempt waits for from now on. What follows a switch of protocols is a tunnel, also where the
     /// first of it came with the head.
     pub(super) fn waits_for(&self, phase: Phase) {
@@ -189,7 +200,7 @@ impl Context {
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
         // A body that turned out to be in doubt looks to pingora like one that could not be read.
-        let refused = crate::listen::refusal_of(session);
+        let refused = crate::listen::refusal_of(session).or_else(|| self.failed());
         let reason = refused.or(expired).unwrap_or_else(|| reason(&error, answered));
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
@@ -208,7 +219,7 @@ impl Context {
         progress: retry::Progress,
     ) -> Box<Error> {
         if let Some(attempt) = &self.attempt
-            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest)
+            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest | Reason::BodyTooLarge)
         {
             attempt.in_flight.backend.state.count_failure(reason);
         }

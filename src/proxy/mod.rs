@@ -131,7 +131,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
@@ -142,7 +142,7 @@ impl ProxyHttp for Proxy {
             *body = None;
         }
         context.received(end_of_stream);
-        Ok(())
+        context.bound_body(session.body_bytes_read() as u64)
     }
 
     async fn upstream_response_filter(

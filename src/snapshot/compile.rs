@@ -121,6 +121,7 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
             Limit::At(most) => Some(most),
         },
         http2,
+        proxy_protocol: written.proxy_protocol,
         tls: tls.map_err(|error| CompileError(format!("listener `{}`: {error}", written.name)))?,
     })
 }

@@ -7,6 +7,7 @@ use crate::forward::header_rules::HeaderRules;
 use crate::forward::rewrite::{PathRewrite, Rewrite};
 use crate::observe::metrics::{CodeCounters, Histogram};
 use crate::route::Split;
+use crate::units::SizeLimit;
 use crate::upstream::Upstream;
 
 /// See the module's documentation.
@@ -64,6 +65,8 @@ pub struct Destination {
     pub timeouts: UpstreamTimeouts,
     /// Likewise; none: tried once.
     pub retry: Option<Retry>,
+    /// Likewise the most bytes of a request's body; none: unlimited.
+    pub request_body: Option<u64>,
 }
 
 impl Route {
@@ -99,7 +102,7 @@ impl Route {
 
 impl Forwarding {
     fn new(written: &Forward, upstreams: &[Arc<Upstream>]) -> Option<Forwarding> {
-        let Forward { split, rewrite, request_headers, timeouts, retry } = written;
+        let Forward { split, rewrite, request_headers, timeouts, retry, request_body } = written;
         let destination = |(upstream, _): &(usize, u32)| {
             let upstream = upstreams.get(*upstream)?.clone();
             let inherited = upstream.config.timeouts;
@@ -113,7 +116,11 @@ impl Forwarding {
                 tunnel: tunnel.unwrap_or(inherited.tunnel),
             };
             let retry = retry.over(upstream.config.retry);
-            Some(Destination { upstream, timeouts, retry })
+            let request_body = match request_body.unwrap_or(upstream.config.request_body) {
+                SizeLimit::Unlimited => None,
+                SizeLimit::At(most) => Some(most.0),
+            };
+            Some(Destination { upstream, timeouts, retry, request_body })
         };
         let config::Split { upstreams: shares, key } = split;
         let destinations: Box<[Destination]> = shares.iter().map(destination).collect::<Option<_>>()?;

@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod body_limits;
 mod daemon;
 mod draining;
 mod error_pages;
@@ -25,6 +26,7 @@ mod library;
 mod limits;
 mod logging;
 mod paths;
+mod proxy_protocol;
 mod reloading;
 mod rewriting;
 mod routing;

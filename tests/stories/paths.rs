@@ -41,7 +41,7 @@ fn no_spelling_of_a_path_walks_around_a_rule() {
         let response = client.response(false).unwrap_or_else(|error| panic!("{shown}: {error}"));
         let is_guarded = seen == "/admin" || seen.starts_with("/admin/");
         // What is not ASCII is no target of HTTP/1.1 (RFC 9112, section 3.2).
-        match forwarded.filter(|_| path.is_ascii()) {
+        match forwarded.filter(|_| path.is_ascii() && !path.contains(&b'"')) {
             None => assert_eq!(response.status, 400, "{shown}: {}", response.text()),
             Some(_) if is_guarded => {
                 guarded += 1;
