@@ -17,6 +17,7 @@ mod embed;
 pub mod exit;
 pub mod failure;
 pub mod forward;
+pub mod interrupt;
 pub mod lifecycle;
 pub mod listen;
 pub mod observe;

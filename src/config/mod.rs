@@ -18,6 +18,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream_tls;
 mod upstreams;
 
 use std::fmt;
@@ -39,7 +40,8 @@ pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn};
 pub use routes::Route;
 pub use server::{copy as server_copy, defaults as server_defaults};
-pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
+pub use upstream_tls::{UpstreamTls, Verify};
+pub use upstreams::{Backend, Balance, Protocol, Upstream, UpstreamTimeouts};
 
 use crate::units::{self, Mistake};
 use problem::Report;
@@ -216,7 +218,7 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     let written = top.required("listeners", "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`");
     let listeners = listeners::read(report, written, folder, &mut claims);
     let written = top.required("upstreams", "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`");
-    let upstreams = upstreams::read(report, written);
+    let upstreams = upstreams::read(report, written, folder);
     let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
     let routes = routes::read(report, written, &listeners, &upstreams);
     let written = top.entry("admin");

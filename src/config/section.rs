@@ -17,10 +17,7 @@ const LATER: [(&str, &[&str]); 7] = [
     ("", &["include", "tests", "client_address", "via"]),
     ("listener", &["proxy_protocol"]),
     ("listener tls", &["client_certificates"]),
-    (
-        "upstream",
-        &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky", "protocol", "tls"],
-    ),
+    ("upstream", &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky"]),
     ("backend", &["tier"]),
     ("health check", &["http", "grpc"]),
     (

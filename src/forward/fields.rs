@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -36,6 +37,9 @@ pub struct Origin<'a> {
     pub host: Option<&'a HeaderValue>,
     /// The request's identifier.
     pub id: RequestId,
+    /// Whether the client has said that it reads trailers. pingora removes that from a request on its way, though
+    /// between HTTP/2 and HTTP/2 they pass, and gRPC depends on it.
+    pub trailers: bool,
 }
 
 /// Makes a client's request one of ours.
@@ -57,11 +61,15 @@ pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()>
         Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
         None => drop(request.remove_header(&X_FORWARDED_HOST)),
     }
+    if origin.trailers && request.version == Version::HTTP_2 {
+        request.insert_header(header::TE, HeaderValue::from_static("trailers"))?;
+    }
     request.insert_header(X_REQUEST_ID, origin.id.value())
 }
 
-/// Removes from a backend's response what was meant for us alone. A 101 passes as it came.
-pub fn to_client(response: &mut ResponseHeader) {
+/// Removes from a backend's response what was meant for us alone, or has no meaning for a client of this version. A
+/// 101 passes as it came.
+pub fn to_client(response: &mut ResponseHeader, client: Version) {
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
@@ -73,7 +81,11 @@ pub fn to_client(response: &mut ResponseHeader) {
             response.remove_header(&name);
         }
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRAILER, &header::PROXY_AUTHENTICATE] {
+    // Trailers pass between HTTP/2 and HTTP/2 alone; elsewhere their announcement must not.
+    let passes = response.version == Version::HTTP_2 && client == Version::HTTP_2;
+    let trailer = (!passes).then_some(&header::TRAILER);
+    let always = [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::PROXY_AUTHENTICATE];
+    for name in always.into_iter().chain(trailer) {
         if response.headers.contains_key(name) {
             response.remove_header(name);
         }
@@ -160,14 +172,14 @@ mod tests {
             ("upgrade", "h2c"),
             ("content-length", "2"),
         ]);
-        to_client(&mut response);
+        to_client(&mut response, Version::HTTP_11);
         assert_eq!(names(&response), ["date", "server", "connection", "content-length"]);
     }
 
     #[test]
     fn a_response_cannot_nominate_its_framing_away() {
         let mut response = response(&[("connection", "content-length, transfer-encoding"), ("content-length", "2")]);
-        to_client(&mut response);
+        to_client(&mut response, Version::HTTP_11);
         assert_eq!(response.headers.get("content-length").unwrap(), "2");
     }
 
@@ -184,8 +196,11 @@ mod tests {
         }
         let host = HeaderValue::from_static("shop.example.com");
         let id = RequestId::new();
-        to_backend(&mut request, Origin { client: Some([127, 0, 0, 1].into()), tls: true, host: Some(&host), id })
-            .unwrap();
+        to_backend(
+            &mut request,
+            Origin { client: Some([127, 0, 0, 1].into()), tls: true, host: Some(&host), id, trailers: false },
+        )
+        .unwrap();
         let all =
             |name: &str| request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!(all("x-forwarded-for"), ["127.0.0.1"]);

@@ -6,4 +6,5 @@ pub mod deadline;
 pub mod fields;
 pub mod peer;
 pub mod retry;
+pub mod tls;
 pub mod tunnel;

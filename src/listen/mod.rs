@@ -17,6 +17,8 @@ mod core;
 mod deadline;
 mod edge;
 mod flood;
+mod http2;
+mod http2_stream;
 mod listener;
 mod metered;
 mod preface;
@@ -25,7 +27,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, break_off, client_of, head_received};
+pub use client::{Client, break_off, client_of, head_received, interrupt_of};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

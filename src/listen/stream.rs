@@ -9,13 +9,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::http::ResponseHeader;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -24,11 +23,12 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client::Client;
+use super::client::{Client, user_data};
 use super::deadline::{Awaited, Tick, Ticket};
 use super::listener::Live;
 use super::transport::Socket;
 use crate::failure::{Reason, wire_answer};
+use crate::interrupt::{Doing, Interrupt};
 
 /// Gathered before a write: holds the head of a response and a small body; one page.
 const GATHER: usize = 4096;
@@ -73,6 +73,8 @@ pub struct EdgeStream {
     refused: bool,
     /// The answer was broken off, and only a reset can tell the client.
     broken: AtomicBool,
+    /// What ends the wait for the client from elsewhere; of the request at hand.
+    interrupt: Mutex<Option<Arc<Interrupt>>>,
     /// Bytes of the head that is being read.
     head_bytes: u64,
     head_received: AtomicBool,
@@ -101,6 +103,7 @@ impl EdgeStream {
             awaited: Awaited::Progress,
             refused: false,
             broken: AtomicBool::new(false),
+            interrupt: Mutex::default(),
             head_bytes: 0,
             head_received: AtomicBool::new(false),
             delivered: Some(0),
@@ -142,6 +145,7 @@ impl EdgeStream {
         self.head_bytes = 0;
         self.head_due = Some(due);
         self.head_received.store(false, Ordering::Relaxed);
+        *self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Ends the deadline of the head. `length` is that of the whole request on the wire, if it says.
@@ -228,6 +232,49 @@ impl EdgeStream {
         self.head_received.load(Ordering::Relaxed)
             && length != UNKNOWN
             && self.delivered.is_some_and(|delivered| delivered >= length)
+    }
+
+    /// Nothing more of the request is to come: only that the client has gone is of interest to the session. What
+    /// follows is the next request, or that there will be none, and stays here till then: a session that had it would
+    /// listen to its client no more.
+    fn poll_while_served(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ahead().is_empty() {
+            let gone = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+                    Poll::Ready(Err(error)) => return Some(error),
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        self.ahead = buffer.filled().to_vec();
+                        self.replayed = 0;
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+                None
+            });
+            if let Some(error) = gone {
+                return Poll::Ready(Err(error));
+            }
+        }
+        self.poll_lingering(context);
+        if self.is_cut(context) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
+    }
+
+    /// Whether the wait for this client has been ended from elsewhere.
+    fn is_cut(&mut self, context: &Context<'_>) -> bool {
+        let interrupt = self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner);
+        interrupt.as_ref().is_some_and(|interrupt| interrupt.poll_cut(context.waker()))
+    }
+
+    /// Whether the session writes or reads: while it writes it asks for nothing else.
+    fn note(&mut self, is: Doing) {
+        if let Some(interrupt) = self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            interrupt.set(is);
+        }
+    }
+
+    /// What can end the wait for this client during the request at hand.
+    pub(super) fn interrupt(&self) -> Arc<Interrupt> {
+        self.interrupt.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone()
     }
 
     /// Bytes of a head that is not complete have gone to the parser.
@@ -358,6 +405,10 @@ impl EdgeStream {
 impl AsyncRead for EdgeStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.note(Doing::Waiting);
+        if this.has_said_all() {
+            return this.poll_while_served(context);
+        }
         if let Some(ahead) = this.ahead.get(this.replayed..)
             && !ahead.is_empty()
         {
@@ -381,18 +432,15 @@ impl AsyncRead for EdgeStream {
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
             Poll::Ready(outcome) => {
                 let read = buffer.filled().len().saturating_sub(before) as u64;
-                if read == 0 && outcome.is_ok() && this.has_said_all() {
-                    // It is the next request that will not come: the session, which would end with this one though
-                    // more have been read, is told when it looks for it.
-                    this.poll_lingering(context);
-                    return Poll::Pending;
-                }
                 this.delivered = this.delivered.map(|delivered| delivered + read);
                 this.count_head(read);
                 Poll::Ready(outcome)
             }
             Poll::Pending => {
                 this.poll_lingering(context);
+                if this.is_cut(context) {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
                 this.poll_head_deadline(context).map(Err)
             }
         }
@@ -405,6 +453,7 @@ impl AsyncWrite for EdgeStream {
         if this.refused || this.is_parser_refusal(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
+        this.note(Doing::Sending);
         loop {
             if this.gathered.len() + bytes.len() <= GATHER {
                 this.gather(bytes);
@@ -483,8 +532,7 @@ impl GetProxyDigest for EdgeStream {
         if !self.http2 {
             return None;
         }
-        let unused = ResponseHeader::build(http::StatusCode::OK, Some(0)).ok()?;
-        Some(Arc::new(ProxyDigest::new(Box::new(unused), Some(Box::new(self.client.clone())))))
+        user_data(Box::new(self.client.clone())).map(Arc::new)
     }
 }
 

@@ -10,6 +10,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
+use super::http10;
 use crate::failure::Reason;
 use crate::forward::fields::Origin;
 use crate::listen::{self, Client, Listener};
@@ -40,6 +41,8 @@ pub struct Context {
     pub(super) attempt: Option<Attempt>,
     pub(super) client: Option<Client>,
     pub(super) host: Option<HeaderValue>,
+    /// Whether the client has said that it reads trailers.
+    trailers: bool,
     failure: Option<Reason>,
     counted: Option<InFlight>,
 }
@@ -58,6 +61,7 @@ impl Context {
             attempt: None,
             client: None,
             host: None,
+            trailers: false,
             failure: None,
             counted: None,
         }
@@ -68,6 +72,10 @@ impl Context {
         self.client = listen::client_of(session).cloned();
         crate::admit::upgrade::only_if_asked_for(session.req_header_mut());
         self.host = crate::admit::host_of(session.req_header());
+        self.trailers = crate::admit::reads_trailers(session.req_header());
+        if session.req_header().version == http::Version::HTTP_10 {
+            session.downstream_modules_ctx = http10::modules();
+        }
         let Some(rules) = self.rules() else {
             session.set_keepalive(None);
             return Ok(());
@@ -106,6 +114,7 @@ impl Context {
             tls: self.client.as_ref().is_some_and(|client| client.tls),
             host: self.host.as_ref(),
             id: self.id,
+            trailers: self.trailers,
         }
     }
 

@@ -19,6 +19,7 @@
 mod answer;
 mod attempt;
 mod context;
+mod http10;
 mod record;
 
 use std::os::fd::RawFd;
@@ -101,14 +102,14 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         descriptor: RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected(reused, descriptor);
+        context.connected(session, reused, descriptor);
         Ok(())
     }
 
@@ -152,7 +153,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         _context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response);
+        fields::to_client(response, session.req_header().version);
         forward::answer::put_right(response);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
