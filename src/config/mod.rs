@@ -26,6 +26,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream_tls;
 mod upstreams;
 
 use std::fmt;
@@ -50,7 +51,8 @@ pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};
 pub use server::{copy as server_copy, defaults as server_defaults};
-pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
+pub use upstream_tls::{UpstreamTls, Verify};
+pub use upstreams::{Backend, Balance, Protocol, Upstream, UpstreamTimeouts};
 
 use crate::error_pages::Pages;
 use crate::identity;
@@ -242,7 +244,7 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     let written = top.required("listeners", "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`");
     let listeners = listeners::read(report, written, folder, &mut claims);
     let written = top.required("upstreams", "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`");
-    let upstreams = upstreams::read(report, written);
+    let upstreams = upstreams::read(report, written, folder);
     let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
     let path_normalization = normalization::read(&mut top);
     let routes = routes::read(report, written, &listeners, &upstreams, path_normalization);

@@ -16,10 +16,7 @@ use crate::units::{self, Mistake};
 const LATER: [(&str, &[&str]); 5] = [
     ("", &["include", "tests", "via"]),
     ("listener tls", &["client_certificates"]),
-    (
-        "upstream",
-        &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky", "protocol", "tls"],
-    ),
+    ("upstream", &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky"]),
     ("backend", &["tier"]),
     ("health check", &["http", "grpc"]),
 ];

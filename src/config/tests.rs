@@ -86,7 +86,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }",
+        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
@@ -113,6 +113,13 @@ fn every_key_of_an_upstream_changes_it() {
             tunnel: Duration::from_secs(6),
         },
         request_body: SizeLimit::At(ByteSize(7 << 20)),
+        protocol: Protocol::Http2,
+        tls: Some(UpstreamTls {
+            server_name: Some("app.example".to_owned()),
+            ca: Some("/etc/evenkeel/ca.pem".into()),
+            verify: Verify::On,
+            client: Some(CertificateFiles { certificate: "/etc/evenkeel/a.pem".into(), key: "/b.key".into() }),
+        }),
     };
     assert_eq!(config.upstreams, [expected]);
 }
@@ -121,12 +128,12 @@ fn every_key_of_an_upstream_changes_it() {
 fn off_means_none() {
     let config = parsed(&file(
         "    tls: off",
-        "    health_check: off\n    retry: false",
+        "    health_check: off\n    retry: false\n    tls: off",
         "admin: off\naccess_log: off\nlame_duck: off",
     ));
     assert_eq!((config.admin, config.access_log, config.lame_duck), (None, None, Duration::ZERO));
     let [upstream] = config.upstreams.as_slice() else { panic!("one upstream") };
-    assert_eq!((upstream.health_check, upstream.retry), (None, None));
+    assert_eq!((&upstream.health_check, &upstream.retry, &upstream.tls), (&None, &None, &None));
     assert_eq!(parsed(&file("", "", "access_log: { path: off }")).access_log, None);
 }
 

@@ -10,4 +10,5 @@ pub mod peer;
 pub mod retry;
 pub mod rewrite;
 pub mod template;
+pub mod tls;
 pub mod tunnel;

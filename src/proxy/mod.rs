@@ -20,6 +20,7 @@ mod answer;
 mod attempt;
 mod context;
 mod direct;
+mod http10;
 mod record;
 mod routing;
 
@@ -107,14 +108,14 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         descriptor: RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected(reused, descriptor);
+        context.connected(session, reused, descriptor);
         Ok(())
     }
 
@@ -160,7 +161,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response);
+        fields::to_client(response, session.req_header().version);
         forward::answer::put_right(response);
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             context.change_answer(session, response)?;
@@ -245,7 +246,9 @@ impl Context {
         let listener = rules.listener.id;
         match listen::refusal_of(session) {
             Some(reason) => return Err(reason),
-            None if session.is_http2() => crate::admit::check(session.req_header(), limits)?,
+            None if session.req_header().version == http::Version::HTTP_2 => {
+                crate::admit::check(session.req_header(), limits)?
+            }
             // The connection has let nothing else pass.
             None => {}
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
+use crate::forward::tls::ClientTls;
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
@@ -99,7 +100,9 @@ pub fn compile(
 fn upstream(written: &config::Upstream, former: Option<&Snapshot>) -> Result<Arc<Upstream>, CompileError> {
     let former = former.and_then(|former| former.upstreams.iter().find(|upstream| upstream.name == written.name));
     let resolved = resolve::resolve(written).map_err(CompileError)?;
-    Ok(Arc::new(Upstream::new(written.clone(), &resolved, former.map(Arc::as_ref))))
+    let tls = written.tls.as_ref().map(ClientTls::read).transpose();
+    let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
+    Ok(Arc::new(Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref))))
 }
 
 /// What routes have counted, by their names.
