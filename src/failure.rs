@@ -23,6 +23,8 @@ pub enum Reason {
     MethodNotAllowed,
     /// A major version other than those that are spoken here.
     VersionNotSupported,
+    /// More bytes of a body than the route takes.
+    BodyTooLarge,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
     /// No route matches.
@@ -51,13 +53,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 19] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
         Reason::UriTooLong,
         Reason::MethodNotAllowed,
         Reason::VersionNotSupported,
+        Reason::BodyTooLarge,
         Reason::UnknownCoding,
         Reason::NoRoute,
         Reason::NoBackend,
@@ -86,6 +89,7 @@ impl Reason {
             Reason::UriTooLong => "uri_too_long",
             Reason::MethodNotAllowed => "method_not_allowed",
             Reason::VersionNotSupported => "version_not_supported",
+            Reason::BodyTooLarge => "body_too_large",
             Reason::UnknownCoding => "unknown_coding",
             Reason::NoRoute => "no_route",
             Reason::NoBackend => "no_backend",
@@ -110,6 +114,7 @@ impl Reason {
             Reason::UriTooLong => StatusCode::URI_TOO_LONG,
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
@@ -131,6 +136,7 @@ impl Reason {
             Reason::UriTooLong => "the request's target is longer than this server takes",
             Reason::MethodNotAllowed => "the request's method is not served here",
             Reason::VersionNotSupported => "the request's version of HTTP is not spoken here",
+            Reason::BodyTooLarge => "the request's body is larger than this server takes",
             Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
             Reason::NoRoute => "nothing is served here",
             Reason::NoBackend => "no server is available for this request at the moment",

@@ -12,7 +12,7 @@ use super::retry::{self, Retry};
 use super::section::{Entry, Section, check_name, positive};
 use super::suggest;
 use super::tree::{Node, Value};
-use crate::units::Mistake;
+use crate::units::{Mistake, SizeLimit};
 
 const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
 const BACKENDS: &str = "write `backends: [127.0.0.1:9001, 127.0.0.1:9002]`";
@@ -36,6 +36,8 @@ pub struct Upstream {
     pub retry: Option<Retry>,
     /// How long a backend may take.
     pub timeouts: UpstreamTimeouts,
+    /// The largest body of a request, unless a route says otherwise.
+    pub request_body: SizeLimit,
 }
 
 impl Upstream {
@@ -48,6 +50,8 @@ impl Upstream {
             health_check: Some(HealthCheck::default()),
             retry: Some(Retry::default()),
             timeouts: UpstreamTimeouts::default(),
+            // Backends have limits of their own, and know what their uploads are.
+            request_body: SizeLimit::Unlimited,
         }
     }
 }
@@ -135,6 +139,7 @@ fn read_one(mut section: Section<'_>, name: &str) -> Upstream {
         health_check: health_check::read(&mut section),
         retry: retry::read(&mut section),
         timeouts: read_timeouts(section.section("timeouts", "upstream timeouts")),
+        request_body: read_request_body(section.section("limits", "upstream limits")).unwrap_or(SizeLimit::Unlimited),
     };
     section.close();
     upstream
@@ -216,6 +221,13 @@ fn read_balance(report: &Report, entry: Entry<'_>) -> Option<Balance> {
             suggest::help(text, "policies", &["round_robin"]),
         )),
     })
+}
+
+/// `limits` of an upstream or a route; none where nothing is said.
+pub(super) fn read_request_body(mut section: Section<'_>) -> Option<SizeLimit> {
+    let limit = section.parsed("request_body", None, |text| text.parse().map(Some));
+    section.close();
+    limit
 }
 
 fn read_timeouts(mut section: Section<'_>) -> UpstreamTimeouts {

@@ -27,6 +27,15 @@ pub fn template(address: &SocketAddr, timeouts: &UpstreamTimeouts) -> HttpPeer {
     peer
 }
 
+/// The same peer with the time-outs of a route; those of a peer for an upgrade that are kept elsewhere stay so.
+pub fn with_timeouts(mut peer: HttpPeer, timeouts: &UpstreamTimeouts) -> HttpPeer {
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = peer.options.read_timeout.map(|_| timeouts.first_byte.max(timeouts.idle));
+    peer.options.write_timeout = peer.options.write_timeout.map(|_| timeouts.idle);
+    peer
+}
+
 /// The same peer, connected to within what is `left` of the request's time at most.
 pub fn within(mut peer: HttpPeer, left: Option<Duration>) -> HttpPeer {
     if let Some(left) = left {

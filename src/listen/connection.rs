@@ -1,4 +1,4 @@
-//! The life of one client connection on its core: handshake, protocol, then request by request.
+//! The life of one client connection on its core: introduction, handshake, protocol, then request by request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,10 +19,12 @@ use super::deadline::{Awaited, LINGER, TICK, Tick};
 use super::listener::{Http2, Listener, Live};
 use super::metered::Metered;
 use super::preface::{Spoken, spoken};
+use super::proxy_protocol;
 use super::socket::Accepted;
 use super::stream::EdgeStream;
 use super::tls;
 use super::transport::{Plain, Socket};
+use crate::config::ProxyProtocol;
 
 /// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
 /// a 100 ms path to 5 Mbit/s.
@@ -144,7 +146,8 @@ impl Drop for Stream<'_> {
     }
 }
 
-/// Serves a connection until it ends.
+/// Serves a connection until it ends: introduction, handshake, requests, each in a task of its own, so that none
+/// makes that of a parked connection larger.
 pub(super) fn spawn<P>(accepted: Accepted, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
@@ -154,9 +157,46 @@ where
         Accepted::Tcp(stream, from) => (Plain::Tcp(stream), Some(from.ip().to_canonical())),
         Accepted::Unix(stream) => (Plain::Unix(stream), None),
     };
+    let client = Client { listener: live.listener().clone(), address, tls: false };
+    let settings = live.listener().settings();
+    match settings.proxy_protocol {
+        ProxyProtocol::Off => encrypt(plain, client, live, app, shutdown),
+        ProxyProtocol::Required => {
+            let limit = settings.request_header;
+            tokio::spawn(introduced(plain, client, live, limit, move |plain, client, live| {
+                encrypt(plain, client, live, app, shutdown);
+            }));
+        }
+    }
+}
+
+/// Waits for whoever stands between to say who the client is; then it goes on.
+async fn introduced(
+    plain: Plain,
+    mut client: Client,
+    live: Live,
+    limit: Duration,
+    go_on: impl FnOnce(Plain, Client, Live),
+) {
+    match tokio::time::timeout(limit, proxy_protocol::receive(&plain)).await {
+        Ok(Ok(source)) => {
+            client.address = source.or(client.address);
+            go_on(plain, client, live);
+        }
+        Ok(Err(_)) | Err(_) => {
+            client.listener.counters.proxy_headers_refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Does the handshake where there is one, and serves.
+fn encrypt<P>(plain: Plain, mut client: Client, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     let listener = live.listener().clone();
     let settings = listener.settings();
-    let mut client = Client { listener: listener.clone(), address, tls: false };
     match &settings.tls {
         None => {
             let stream = Box::new(EdgeStream::new(Socket::Plain(plain), client, None, live));

@@ -22,6 +22,7 @@ mod inbound;
 mod listener;
 mod metered;
 mod preface;
+mod proxy_protocol;
 pub mod socket;
 mod stream;
 pub mod tls;

@@ -45,14 +45,14 @@ impl Context {
     pub(super) fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
-        let timeouts = self.route.as_ref().map(|route| &route.upstream.config.timeouts);
-        let left = timeouts.and_then(|timeouts| Limits::left(timeouts, self.began));
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let left = destination.and_then(|destination| Limits::left(&destination.timeouts, self.began));
         if left.is_some_and(|left| left.is_zero()) {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let picked = self.route.as_ref().and_then(|route| route.upstream.pick(&self.tried));
-        let Some(in_flight) = picked else {
+        let picked = destination.and_then(|destination| Some((destination, destination.upstream.pick(&self.tried)?)));
+        let Some((destination, in_flight)) = picked else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
         };
@@ -64,15 +64,12 @@ impl Context {
             Some(connect) => peer::for_upgrade(template, connect.clone()),
             None => template.clone(),
         };
-        let mut peer = peer::within(peer, left);
+        let mut peer = peer::within(peer::with_timeouts(peer, &destination.timeouts), left);
         // pingora times no body of HTTP/2.
         let rules = self.rules().filter(|_| session.is_http2());
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
-        let limits = self
-            .route
-            .as_ref()
-            .map(|route| Limits::new(&route.upstream.config.timeouts, self.began, request_body_idle))
+        let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
         if limits.is_some() {
             peer.options.read_timeout = None;
@@ -93,13 +90,14 @@ impl Context {
 
     /// There is a connection.
     pub(super) fn connected(&mut self, reused: bool, descriptor: RawFd) {
-        let (Some(attempt), Some(route)) = (&mut self.attempt, &self.route) else { return };
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
             attempt.connect = Some(attempt.began.elapsed());
         }
         let state = &attempt.in_flight.backend.state;
         if state.suspected()
-            && let Some(thresholds) = route.upstream.thresholds()
+            && let Some(thresholds) = destination.upstream.thresholds()
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
@@ -149,6 +147,17 @@ impl Context {
         }
     }
 
+    /// Ends the request if more of its body has come than its route takes. A tunnel has no body.
+    pub(super) fn bound_body(&mut self, read: u64) -> Result<()> {
+        let most = self.destination().and_then(|destination| destination.request_body);
+        let is_tunnel = self.attempt.as_ref().is_some_and(|attempt| attempt.switched);
+        if is_tunnel || most.is_none_or(|most| read <= most) {
+            return Ok(());
+        }
+        self.fail(Reason::BodyTooLarge);
+        Err(Error::new(ErrorType::HTTPStatus(StatusCode::PAYLOAD_TOO_LARGE.as_u16())))
+    }
+
     /// What the attempt waits for from now on. What follows a switch of protocols is a tunnel, also where the
     /// first of it came with the head.
     pub(super) fn waits_for(&self, phase: Phase) {
@@ -174,8 +183,8 @@ impl Context {
         } else {
             Reason::ConnectFailed
         };
-        if let (Some(attempt), Some(route)) = (&self.attempt, &self.route)
-            && let Some(thresholds) = route.upstream.thresholds()
+        if let (Some(attempt), Some(destination)) = (&self.attempt, self.destination())
+            && let Some(thresholds) = destination.upstream.thresholds()
             && reason != Reason::Internal
         {
             attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
@@ -191,7 +200,7 @@ impl Context {
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
         // A body that turned out to be in doubt looks to pingora like one that could not be read.
-        let refused = crate::listen::refusal_of(session);
+        let refused = crate::listen::refusal_of(session).or_else(|| self.failed());
         let reason = refused.or(expired).unwrap_or_else(|| reason(&error, answered));
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
@@ -210,7 +219,7 @@ impl Context {
         progress: retry::Progress,
     ) -> Box<Error> {
         if let Some(attempt) = &self.attempt
-            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest)
+            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest | Reason::BodyTooLarge)
         {
             attempt.in_flight.backend.state.count_failure(reason);
         }
@@ -220,11 +229,11 @@ impl Context {
             idempotent: session.req_header().method.is_idempotent(),
             body_kept: !session.as_ref().retry_buffer_truncated(),
         };
-        let again = self.route.as_ref().is_some_and(|route| {
-            route.upstream.config.retry.as_ref().is_some_and(|retry| {
+        let again = self.destination().is_some_and(|destination| {
+            destination.retry.as_ref().is_some_and(|retry| {
                 self.attempts <= retry.attempts
                     && retry::may_be_repeated(failed, retry.on)
-                    && route.upstream.take_retry(Instant::now())
+                    && destination.upstream.take_retry(Instant::now())
             })
         });
         error.set_retry(again);

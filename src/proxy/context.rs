@@ -11,6 +11,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
+use super::routing::Paths;
 use crate::failure::Reason;
 use crate::forward::fields::X_REQUEST_ID;
 use crate::forward::origin::Origin;
@@ -37,6 +38,9 @@ pub struct Context {
     pub time: SystemTime,
     /// Its route, once found.
     pub route: Option<Arc<Route>>,
+    /// Which of its destinations.
+    pub(super) destination: usize,
+    pub(super) paths: Paths,
     /// Attempts begun.
     pub attempts: u32,
     pub(super) tried: Tried,
@@ -57,6 +61,8 @@ impl Context {
             began: Instant::now(),
             time: SystemTime::now(),
             route: None,
+            destination: 0,
+            paths: Paths::default(),
             attempts: 0,
             tried: Tried::default(),
             attempt: None,

@@ -149,12 +149,13 @@ impl Upstream {
         index(&picked)
     }
 
-    /// Whether the budget allows one more retry; takes it from the budget if so.
+    /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since
+    /// only some of its routes retry, it is the default.
     pub fn take_retry(&self, now: Instant) -> bool {
-        let Some(retry) = &self.config.retry else { return false };
+        let share = self.config.retry.unwrap_or_default().budget;
         let requests = self.state.requests.load(Ordering::Relaxed);
         let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = budget.take(requests, retry.budget, now);
+        let taken = budget.take(requests, share, now);
         let counter = if taken { &self.state.retries } else { &self.state.retries_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         taken

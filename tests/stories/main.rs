@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod body_limits;
 mod daemon;
 mod draining;
 mod error_pages;
@@ -26,7 +27,11 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod paths;
+mod proxy_protocol;
 mod reloading;
+mod rewriting;
+mod routing;
 mod spreading;
 mod support;
 mod timeouts;
