@@ -17,6 +17,8 @@ mod draining;
 mod error_pages;
 mod failures;
 mod forwarding;
+mod hostile;
+mod http1_requests;
 mod http2;
 mod http2_abuse;
 mod http2_requests;
