@@ -81,7 +81,7 @@ async fn a_request_takes_the_most_specific_route_over_every_protocol() {
         let body = String::from_utf8(body).unwrap();
         assert_eq!(told(head.status().as_u16(), &body), *expected, "HTTP/2: {method} {host}{target} {fields:?}");
     }
-    assert_eq!(balancer.metric("evenkeel_requests_total{route=\"canary\",code=\"200\"}"), 6.0);
+    counted(&balancer, "canary", 200, 6.0);
     let line = &balancer.access_log(1)[0];
     assert_eq!((&line["route"], &line["upstream"], &line["attempts"]), (&"shop".into(), &().into(), &0.into()));
 }
@@ -111,6 +111,13 @@ fn ten_thousand_routes_serve_as_one_does() {
         assert_eq!(client.request("GET", &path, &[("host", &host)], b"").unwrap().text(), "origin");
         assert_eq!(client.request("GET", "/p1", &[("host", &host)], b"").unwrap().status, 404);
     }
+}
+
+/// Waits until so many answers of a route are counted, which is done after they were sent.
+#[track_caller]
+fn counted(balancer: &Balancer, route: &str, code: u16, count: f64) {
+    let series = format!("evenkeel_requests_total{{route=\"{route}\",code=\"{code}\"}}");
+    eventually(&series, || balancer.metric(&series) == count, || balancer.metric(&series).to_string());
 }
 
 /// A few requests, each on the same connection; what they were answered with.
@@ -157,7 +164,7 @@ fn a_redirect_sends_the_client_where_the_file_says_and_keeps_its_connection() {
     assert_eq!((answers[4].field("cache-control"), answers[4].field("x-route")), (Some("no-store"), Some("route-3")));
     let line = &balancer.access_log(1)[0];
     assert_eq!((&line["status"], &line["route"], &line["upstream"]), (&308.into(), &"tls".into(), &().into()));
-    assert_eq!(balancer.metric("evenkeel_requests_total{route=\"tls\",code=\"308\"}"), 4.0);
+    counted(&balancer, "tls", 308, 4.0);
 }
 
 #[test]
@@ -313,11 +320,8 @@ fn a_reload_changes_where_requests_go_on_a_kept_connection() {
     assert!(balancer.reload(|text| text.replace("prefix: /a } }, upstream: app", "prefix: /b } }, upstream: next")));
     assert_eq!(client.request("GET", "/a", &[], b"").unwrap().status, 404);
     assert_eq!(client.request("GET", "/b", &[], b"").unwrap().text(), "next");
-    assert_eq!(
-        balancer.metric("evenkeel_requests_total{route=\"r\",code=\"200\"}"),
-        2.0,
-        "counters stay with the name"
-    );
+    // Counters stay with the name.
+    counted(&balancer, "r", 200, 2.0);
     assert!(!balancer.reload(|text| text.replace("prefix: /b", "prefix: b")));
     assert_eq!(client.request("GET", "/b", &[], b"").unwrap().text(), "next", "a bad file changes nothing");
 }
