@@ -325,3 +325,26 @@ fn a_reload_changes_where_requests_go_on_a_kept_connection() {
     assert!(!balancer.reload(|text| text.replace("prefix: /b", "prefix: b")));
     assert_eq!(client.request("GET", "/b", &[], b"").unwrap().text(), "next", "a bad file changes nothing");
 }
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_is_refused_over_every_protocol() {
+    let origin = Origin::named("origin");
+    let balancer =
+        Balancer::before([origin.address]).routes("  - { match: { hosts: [story.example] }, upstream: app }").start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    let ok = client.request("GET", "http://story.example/", &[], b"").unwrap();
+    assert_eq!(ok.status, 200);
+    for (target, host) in [("http://story.example/", "bank.example"), ("http://bank.example/", "story.example")] {
+        let mut client = Client::connect(balancer.address).unwrap();
+        assert_eq!(client.request("GET", target, &[("host", host)], b"").unwrap().status, 400, "{target} of {host}");
+    }
+    let sender = http2::connect(balancer.address).await;
+    let with = |host: &str| Request::builder().uri("http://story.example/").header("host", host);
+    let (head, _) = http2::ask(&sender, with("story.example"), &[]).await;
+    assert_eq!(head.status(), 200);
+    let (head, _) = http2::ask(&sender, with("bank.example"), &[]).await;
+    assert_eq!(head.status(), 400);
+    let (head, _) = http2::ask(&sender, Request::builder().uri("http://user@story.example/"), &[]).await;
+    assert_eq!(head.status(), 400, "a user is no part of a host");
+    assert_eq!(origin.count(), 2, "nothing of what was refused reached the backend");
+}
