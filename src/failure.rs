@@ -23,6 +23,8 @@ pub enum Reason {
     MethodNotAllowed,
     /// A major version other than those that are spoken here.
     VersionNotSupported,
+    /// More bytes of a body than the route takes.
+    BodyTooLarge,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
     /// No route matches.
@@ -33,6 +35,8 @@ pub enum Reason {
     ConnectFailed,
     /// No connection in time.
     ConnectTimeout,
+    /// A connection, but no TLS over it: its certificate was not right, or nothing in common.
+    TlsFailed,
     /// The backend ended the connection before it had answered.
     Reset,
     /// What the backend sent is not HTTP.
@@ -51,18 +55,20 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 20] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
         Reason::UriTooLong,
         Reason::MethodNotAllowed,
         Reason::VersionNotSupported,
+        Reason::BodyTooLarge,
         Reason::UnknownCoding,
         Reason::NoRoute,
         Reason::NoBackend,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
+        Reason::TlsFailed,
         Reason::Reset,
         Reason::BadResponse,
         Reason::FirstByteTimeout,
@@ -86,11 +92,13 @@ impl Reason {
             Reason::UriTooLong => "uri_too_long",
             Reason::MethodNotAllowed => "method_not_allowed",
             Reason::VersionNotSupported => "version_not_supported",
+            Reason::BodyTooLarge => "body_too_large",
             Reason::UnknownCoding => "unknown_coding",
             Reason::NoRoute => "no_route",
             Reason::NoBackend => "no_backend",
             Reason::ConnectFailed => "connect_failed",
             Reason::ConnectTimeout => "connect_timeout",
+            Reason::TlsFailed => "tls_failed",
             Reason::Reset => "reset",
             Reason::BadResponse => "bad_response",
             Reason::FirstByteTimeout => "first_byte_timeout",
@@ -110,10 +118,11 @@ impl Reason {
             Reason::UriTooLong => StatusCode::URI_TOO_LONG,
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
-            Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
+            Reason::ConnectFailed | Reason::TlsFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
             Reason::ConnectTimeout | Reason::FirstByteTimeout | Reason::IdleTimeout | Reason::TotalTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -131,11 +140,13 @@ impl Reason {
             Reason::UriTooLong => "the request's target is longer than this server takes",
             Reason::MethodNotAllowed => "the request's method is not served here",
             Reason::VersionNotSupported => "the request's version of HTTP is not spoken here",
+            Reason::BodyTooLarge => "the request's body is larger than this server takes",
             Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
             Reason::NoRoute => "nothing is served here",
             Reason::NoBackend => "no server is available for this request at the moment",
             Reason::ConnectFailed => "the server for this request cannot be reached",
             Reason::ConnectTimeout => "the server for this request cannot be reached in time",
+            Reason::TlsFailed => "the server for this request cannot be reached securely",
             Reason::Reset => "the server for this request ended the connection before it answered",
             Reason::BadResponse => "the server for this request gave an answer that cannot be understood",
             Reason::FirstByteTimeout => "the server for this request did not answer in time",

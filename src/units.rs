@@ -200,6 +200,42 @@ impl fmt::Display for Limit {
     }
 }
 
+/// A ceiling on a size, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SizeLimit {
+    /// Written `unlimited`.
+    Unlimited,
+    /// At most so much; never nothing.
+    At(ByteSize),
+}
+
+impl FromStr for SizeLimit {
+    type Err = Mistake;
+
+    fn from_str(text: &str) -> Result<Self, Mistake> {
+        if text == "unlimited" {
+            return Ok(SizeLimit::Unlimited);
+        }
+        match text.parse()? {
+            // To some it means that there is no limit.
+            ByteSize(0) => Err(Mistake::new(
+                format!("a limit of `{text}` lets nothing through"),
+                "write the largest size, or `unlimited`",
+            )),
+            size => Ok(SizeLimit::At(size)),
+        }
+    }
+}
+
+impl fmt::Display for SizeLimit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SizeLimit::Unlimited => formatter.write_str("unlimited"),
+            SizeLimit::At(size) => write!(formatter, "{size}"),
+        }
+    }
+}
+
 /// The digits at the front, of which there is at least one, and what follows them.
 fn split(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -253,6 +289,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_limit_of_a_size_is_some_size_or_said_to_be_none() {
+        assert_eq!("unlimited".parse(), Ok(SizeLimit::Unlimited));
+        assert_eq!("10MiB".parse(), Ok(SizeLimit::At(ByteSize(10 << 20))));
+        for wrong in ["0B", "0", "10", "off", "-1B", ""] {
+            assert!(wrong.parse::<SizeLimit>().is_err(), "`{wrong}` was taken for a limit");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_shown_reads_the_same(milliseconds in 0..LONGEST.as_millis() as u64, bytes: u64, percent in 0..=100u8) {
@@ -268,6 +313,7 @@ mod tests {
             drop(text.parse::<ByteSize>());
             drop(text.parse::<Percent>());
             drop(text.parse::<Limit>());
+            drop(text.parse::<SizeLimit>());
         }
     }
 }

@@ -6,7 +6,7 @@
 mod http2;
 pub mod upgrade;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
@@ -37,12 +37,29 @@ pub fn check(request: &RequestHeader, limits: Limits) -> Result<(), Reason> {
     http2::check(request)
 }
 
+/// Whether the body that a checked request announces is one of at most so many bytes.
+///
+/// # Errors
+/// [`Reason::BodyTooLarge`]. A body of unknown length is counted when it comes.
+pub fn body(request: &RequestHeader, most: Option<u64>) -> Result<(), Reason> {
+    let Some((most, length)) = most.zip(request.headers.get(CONTENT_LENGTH)) else { return Ok(()) };
+    // Of a list all are equal.
+    let first = length.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    let announced = std::str::from_utf8(first).ok().and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced > most) { Err(Reason::BodyTooLarge) } else { Ok(()) }
+}
+
 /// The host that the client asks for: the authority in HTTP/2, the field in HTTP/1.
 pub fn host_of(request: &RequestHeader) -> Option<HeaderValue> {
     match request.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => request.headers.get(HOST).cloned(),
     }
+}
+
+/// Whether the client says that it reads trailers (RFC 9110, section 10.1.4); in HTTP/2 it can say nothing else.
+pub fn reads_trailers(request: &RequestHeader) -> bool {
+    request.version == Version::HTTP_2 && request.headers.contains_key(TE)
 }
 
 fn size(request: &RequestHeader, limits: Limits) -> Result<(), Reason> {
@@ -125,6 +142,16 @@ mod tests {
             request.append_header(*name, *value).unwrap();
         }
         request
+    }
+
+    #[test]
+    fn a_body_that_says_it_is_too_large_is_refused() {
+        let length = |length| request("POST", "/", &[("content-length", length)]);
+        assert_eq!(body(&length("11"), Some(10)), Err(Reason::BodyTooLarge));
+        assert_eq!(body(&length("11, 11"), Some(10)), Err(Reason::BodyTooLarge));
+        assert_eq!(body(&length("10"), Some(10)), Ok(()));
+        assert_eq!(body(&length("11"), None), Ok(()));
+        assert_eq!(body(&request("POST", "/", &[("transfer-encoding", "chunked")]), Some(10)), Ok(()));
     }
 
     #[test]

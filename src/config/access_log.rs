@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Folder;
 use super::problem::{Problem, Report};
 use super::section::{Entry, Section, is_off, is_on};
-use super::suggest;
+use super::template::{self, Part};
 use super::tree::Value;
 use crate::observe::access_log::{Field, Format, Piece};
 use crate::units::Mistake;
@@ -114,59 +114,19 @@ fn read_template(report: &Report, entry: Entry<'_>) -> Option<Vec<Piece>> {
 
 /// A template's parts, and every mistake in it. `{{` and `}}` stand for braces.
 pub(crate) fn template_pieces(text: &str) -> (Vec<Piece>, Vec<Mistake>) {
-    let mut pieces = Vec::new();
-    let mut mistakes = Vec::new();
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, brace) = rest.split_at(at);
-        plain.push_str(before);
-        if let Some(after) = brace.strip_prefix("{{") {
-            plain.push('{');
-            rest = after;
-        } else if let Some(after) = brace.strip_prefix("}}") {
-            plain.push('}');
-            rest = after;
-        } else if let Some((name, after)) = brace.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            match Field::ALL.iter().find(|field| field.name() == name) {
-                Some(field) => {
-                    if !plain.is_empty() {
-                        pieces.push(Piece::Text(std::mem::take(&mut plain)));
-                    }
-                    pieces.push(Piece::Field(*field));
-                }
-                None => mistakes.push(unknown_field(name)),
-            }
-            rest = after;
-        } else {
-            let (message, help) = match brace.starts_with('{') {
-                true => ("a `{` is not closed", "close it with `}`, or write `{{` for a brace itself"),
-                false => ("a `}` was never opened", "write `}}` for a brace itself"),
-            };
-            mistakes.push(Mistake::new(message, help));
-            rest = "";
-        }
-    }
-    plain.push_str(rest);
-    if !plain.is_empty() {
-        pieces.push(Piece::Text(plain));
-    }
-    (pieces, mistakes)
+    let names: Vec<&str> = Field::ALL.iter().map(|field| field.name()).collect();
+    let field = |name: &str| Field::from_name(name).ok_or_else(|| template::unknown(name, "field", &names));
+    let (parts, mistakes) = template::parts(text, field);
+    let piece = |part| match part {
+        Part::Text(text) => Piece::Text(text),
+        Part::Name(field) => Piece::Field(field),
+    };
+    (parts.into_iter().map(piece).collect(), mistakes)
 }
 
 /// A tab may separate columns; all else that is not printed could break a line in two, here or in a viewer.
 fn breaks_lines(character: char) -> bool {
     (character.is_control() && character != '\t') || matches!(character, '\u{2028}' | '\u{2029}')
-}
-
-fn unknown_field(name: &str) -> Mistake {
-    let names: Vec<&str> = Field::ALL.iter().map(|field| field.name()).collect();
-    let near = suggest::nearest(name, names.iter().copied()).map(|near| format!("did you mean `{{{near}}}`? "));
-    let all: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
-    Mistake::new(
-        format!("no field is called `{{{name}}}`"),
-        format!("{}fields: {}", near.unwrap_or_default(), all.join(" ")),
-    )
 }
 
 #[cfg(test)]

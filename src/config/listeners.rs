@@ -26,6 +26,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Whether HTTP/2 is spoken: by ALPN over TLS, by prior knowledge without.
     pub http2: bool,
+    /// Whether a connection says first who has connected.
+    pub proxy_protocol: ProxyProtocol,
     /// How long a client may take.
     pub timeouts: ListenerTimeouts,
     /// How much a client may send.
@@ -40,10 +42,20 @@ impl Listener {
             address,
             tls: None,
             http2: true,
+            proxy_protocol: ProxyProtocol::Off,
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
         }
     }
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not; what comes first is TLS or HTTP.
+    Off,
+    /// All do, of version 1 or 2. Whether it is there cannot be left to the client: it could say what it likes.
+    Required,
 }
 
 /// TLS towards clients.
@@ -187,10 +199,16 @@ fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>, claims: &
     }
     let tls = section.entry("tls").filter(|tls| !is_off(tls.node)).map(|tls| read_tls(&section, tls, folder));
     let http2 = section.switch("http2", Switch::On) == Switch::On;
+    let proxy_protocol = section.parsed("proxy_protocol", ProxyProtocol::Off, |text| match text {
+        "off" | "false" => Ok(ProxyProtocol::Off),
+        "required" => Ok(ProxyProtocol::Required),
+        _ => Err(Mistake::new(format!("`proxy_protocol` cannot be `{text}`"), "write `off` or `required`")),
+    });
     let timeouts = read_timeouts(section.section("timeouts", "listener timeouts"));
     let limits = read_limits(section.section("limits", "listener limits"));
     section.close();
-    Some(Listener { name: name.to_owned(), address: address?, tls: tls.flatten(), http2, timeouts, limits })
+    let (name, tls) = (name.to_owned(), tls.flatten());
+    Some(Listener { name, address: address?, tls, http2, proxy_protocol, timeouts, limits })
 }
 
 /// An address of a file: a port that the system chooses would be found by nobody.

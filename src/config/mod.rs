@@ -5,22 +5,29 @@
 //! names (certificates, sockets, names of hosts), and including other files.
 
 mod access_log;
+mod action;
 mod address;
 mod admin;
 mod balance;
 mod client_address;
 mod error_pages;
+mod header_rules;
 mod health_check;
 mod listeners;
+mod matches;
+mod normalization;
 mod problem;
 mod retry;
+mod rewrite;
 mod routes;
 mod section;
 mod server;
 mod suggest;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream_tls;
 mod upstreams;
 
 use std::fmt;
@@ -34,19 +41,24 @@ use pingora_core::server::configuration::ServerConf;
 #[cfg(test)]
 pub(crate) use access_log::template_pieces;
 pub use access_log::{AccessLog, LogPath};
+pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT};
 pub use balance::{Balance, HashKey};
 pub use health_check::HealthCheck;
-pub use listeners::{CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion};
+pub use listeners::{
+    CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
+};
 pub use problem::{Colour, Place, Problem, Problems};
-pub use retry::{Retry, RetryOn};
-pub use routes::Route;
+pub use retry::{Retry, RetryOn, RetryRule};
+pub use routes::{Action, Forward, Route, RouteTimeouts};
 pub use server::{copy as server_copy, defaults as server_defaults};
-pub use upstreams::{Backend, Upstream, UpstreamTimeouts};
+pub use upstream_tls::{UpstreamTls, Verify};
+pub use upstreams::{Backend, Protocol, Upstream, UpstreamTimeouts};
 
 use crate::error_pages::Pages;
 use crate::identity;
+use crate::route::Normalisation;
 use crate::units::{self, Mistake};
 use problem::Report;
 use section::Section;
@@ -72,6 +84,8 @@ pub struct Config {
     pub client_address: identity::Rules,
     /// What failures look like.
     pub error_pages: Pages,
+    /// What is done with paths that may be read in two ways.
+    pub path_normalization: Normalisation,
     /// In the order of the file; at least one.
     pub listeners: Vec<Listener>,
     /// In the order of the file; at least one.
@@ -90,6 +104,7 @@ impl Config {
             access_log: Some(AccessLog::default()),
             client_address: identity::Rules::default(),
             error_pages: Pages::default(),
+            path_normalization: Normalisation::default(),
             listeners,
             upstreams,
             routes,
@@ -114,7 +129,7 @@ impl Config {
         if admin.address.collides(&address) {
             return Err(format!("`{address}` is the admin address `{}`; listen on another port", admin.address));
         }
-        let route = Route { name: "route-1".to_owned(), listeners: vec![0], upstream: 0 };
+        let route = Route::to_upstream("route-1", vec![0], 0);
         Ok(Config::new(vec![Listener::new("web", address)], vec![Upstream::new("app", checked)], vec![route]))
     }
 }
@@ -128,6 +143,7 @@ impl Clone for Config {
             access_log: self.access_log.clone(),
             client_address: self.client_address.clone(),
             error_pages: self.error_pages.clone(),
+            path_normalization: self.path_normalization,
             listeners: self.listeners.clone(),
             upstreams: self.upstreams.clone(),
             routes: self.routes.clone(),
@@ -230,9 +246,10 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     let written = top.required("listeners", "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`");
     let listeners = listeners::read(report, written, folder, &mut claims);
     let written = top.required("upstreams", "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`");
-    let upstreams = upstreams::read(report, written);
+    let upstreams = upstreams::read(report, written, folder);
     let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
-    let routes = routes::read(report, written, &listeners, &upstreams);
+    let path_normalization = normalization::read(&mut top);
+    let routes = routes::read(report, written, &listeners, &upstreams, path_normalization);
     let written = top.entry("admin");
     let admin = admin::read(report, written);
     if let Some(Admin { address }) = &admin {
@@ -245,6 +262,7 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),
         server: server::read(&mut top, folder),
         admin,
+        path_normalization,
         listeners,
         upstreams,
         routes,

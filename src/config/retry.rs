@@ -49,6 +49,37 @@ impl Default for RetryOn {
     }
 }
 
+/// What a route says of retries; the budget is its upstream's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RetryRule {
+    /// Nothing: as its upstream.
+    #[default]
+    Inherit,
+    /// A request is tried once.
+    Off,
+    /// Where there is none the upstream's word holds, and the default where that is `off`.
+    On {
+        /// How often a request is tried again, 1 to 10.
+        attempts: Option<u32>,
+        /// After which failures.
+        on: Option<RetryOn>,
+    },
+}
+
+impl RetryRule {
+    /// What holds for requests of the route to an upstream.
+    pub fn over(self, upstream: Option<Retry>) -> Option<Retry> {
+        match self {
+            RetryRule::Inherit => upstream,
+            RetryRule::Off => None,
+            RetryRule::On { attempts, on } => {
+                let Retry { attempts: inherited, budget, on: inherited_on } = upstream.unwrap_or_default();
+                Some(Retry { attempts: attempts.unwrap_or(inherited), budget, on: on.unwrap_or(inherited_on) })
+            }
+        }
+    }
+}
+
 /// `off`, or a mapping; without the key the default.
 pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     let default = Retry::default();
@@ -61,17 +92,45 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     }
     let title = format!("`retry` of {}", upstream.title());
     let mut section = Section::open(report, "retry", title, Some(entry.key.place), entry.node)?;
-    let attempts = section.parsed("attempts", default.attempts.into(), |text| match text {
-        "0" => Err(Mistake::new("`attempts` cannot be `0`", "write `retry: off`")),
-        _ => number("attempts", text, 1..=MOST_ATTEMPTS),
-    });
+    let attempts = read_attempts(&mut section).unwrap_or(default.attempts);
     let budget = section.parsed("budget", default.budget, |text| match text.parse()? {
         budget if budget == Percent::clamped(0) => Err(Mistake::new("`budget` cannot be `0%`", "write `retry: off`")),
         budget => Ok(budget),
     });
     let on = section.entry("on").map_or(default.on, |entry| read_on(report, entry));
     section.close();
-    Some(Retry { attempts: u32::try_from(attempts).unwrap_or(default.attempts), budget, on })
+    Some(Retry { attempts, budget, on })
+}
+
+/// The same of a route: what is not written is its upstream's.
+pub(super) fn read_rule(route: &mut Section<'_>) -> RetryRule {
+    let report = route.report();
+    let Some(entry) = route.entry("retry") else {
+        return RetryRule::Inherit;
+    };
+    if is_off(entry.node) {
+        return RetryRule::Off;
+    }
+    if is_on(entry.node) {
+        return RetryRule::On { attempts: None, on: None };
+    }
+    let title = format!("`retry` of {}", route.title());
+    let Some(mut section) = Section::open(report, "route retry", title, Some(entry.key.place), entry.node) else {
+        return RetryRule::Inherit;
+    };
+    let help = "write it under `retry` of the upstream: all its routes share one budget";
+    section.refuse_as("budget", "`budget` cannot be set by a route".to_owned(), help);
+    let attempts = read_attempts(&mut section);
+    let on = section.entry("on").map(|entry| read_on(report, entry));
+    section.close();
+    RetryRule::On { attempts, on }
+}
+
+fn read_attempts(section: &mut Section<'_>) -> Option<u32> {
+    section.parsed("attempts", None, |text| match text {
+        "0" => Err(Mistake::new("`attempts` cannot be `0`", "write `retry: off`")),
+        _ => number("attempts", text, 1..=MOST_ATTEMPTS).map(|attempts| u32::try_from(attempts).ok()),
+    })
 }
 
 fn read_on(report: &Report, entry: Entry<'_>) -> RetryOn {

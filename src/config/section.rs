@@ -13,31 +13,12 @@ use crate::units::{self, Mistake};
 
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
-const LATER: [(&str, &[&str]); 7] = [
+const LATER: [(&str, &[&str]); 5] = [
     ("", &["include", "tests", "via"]),
-    ("listener", &["proxy_protocol"]),
     ("listener tls", &["client_certificates"]),
-    (
-        "upstream",
-        &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky", "protocol", "tls"],
-    ),
+    ("upstream", &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky"]),
     ("backend", &["tier"]),
     ("health check", &["http", "grpc"]),
-    (
-        "route",
-        &[
-            "match",
-            "split",
-            "redirect",
-            "respond",
-            "rewrite",
-            "request_headers",
-            "response_headers",
-            "timeouts",
-            "retry",
-            "limits",
-        ],
-    ),
 ];
 
 /// One key and its value.
@@ -57,7 +38,8 @@ pub(super) struct Section<'a> {
     entries: &'a [(Key, Node)],
     asked: Vec<&'static str>,
     refused: Vec<&'static str>,
-    missing: Vec<(&'static str, String)>,
+    /// Keys of which one is needed, and how to write the first.
+    missing: Vec<(Vec<&'static str>, String)>,
     report: &'a Report,
 }
 
@@ -123,16 +105,23 @@ impl<'a> Section<'a> {
 
     /// The value of `key` if it is written.
     pub fn entry(&mut self, key: &'static str) -> Option<Entry<'a>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let entries = self.entries;
         entries.iter().find(|(written, _)| written.text == key).map(|(key, node)| Entry { key, node })
     }
 
     /// A key that people expect and that does nothing here: written, it is a problem with its own help.
     pub fn refuse(&mut self, key: &'static str, help: &str) {
+        self.refuse_as(key, format!("`{key}` has no effect in Evenkeel"), help);
+    }
+
+    /// The same in other words.
+    pub fn refuse_as(&mut self, key: &'static str, message: String, help: &str) {
         self.refused.push(key);
         for (written, _) in self.entries.iter().filter(|(written, _)| written.text == key) {
-            self.report.add(Problem::at(written.place, format!("`{key}` has no effect in Evenkeel")).help(help));
+            self.report.add(Problem::at(written.place, message.clone()).help(help));
         }
     }
 
@@ -140,9 +129,22 @@ impl<'a> Section<'a> {
     pub fn required(&mut self, key: &'static str, help: &str) -> Option<Entry<'a>> {
         let entry = self.entry(key);
         if entry.is_none() {
-            self.missing.push((key, help.to_owned()));
+            self.missing.push((vec![key], help.to_owned()));
         }
         entry
+    }
+
+    /// The values of those keys that are written, at least one of which must be: `help` says how.
+    pub fn one_of<const N: usize>(
+        &mut self,
+        keys: [&'static str; N],
+        help: &str,
+    ) -> impl Iterator<Item = (&'static str, Entry<'a>)> + use<'a, N> {
+        let written = keys.map(|key| self.entry(key).map(|entry| (key, entry)));
+        if written.iter().all(Option::is_none) {
+            self.missing.push((keys.to_vec(), help.to_owned()));
+        }
+        written.into_iter().flatten()
     }
 
     /// Reads one value with `read`, or answers with the default.
@@ -185,7 +187,7 @@ impl<'a> Section<'a> {
             }
             // A required key that is missing because it is mistyped is one problem, not two.
             if let Some(meant) = suggest::nearest(&key.text, self.asked.iter().copied()) {
-                self.missing.retain(|(missing, _)| *missing != meant);
+                self.missing.retain(|(missing, _)| !missing.contains(&meant));
             }
             let problem = Problem::at(key.place, format!("`{}` is not a key of {}", key.text, self.title));
             let later = LATER.iter().any(|(kind, keys)| *kind == self.kind && keys.contains(&key.text.as_str()));
@@ -195,7 +197,8 @@ impl<'a> Section<'a> {
                 false => problem.help(suggest::help(&key.text, "keys here", &self.asked)),
             });
         }
-        for (key, help) in self.missing {
+        for (keys, help) in self.missing {
+            let key = keys.first().copied().unwrap_or_default();
             self.report.add(Problem::new(format!("{} has no `{key}`", self.title), self.place).help(help));
         }
     }

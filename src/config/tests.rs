@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use crate::forward::header_rules::{HeaderRules, Value};
+use crate::forward::rewrite::{PathRewrite, Rewrite};
+use crate::forward::template::{self, Template, Variable};
 use crate::observe::access_log::{Field, Format, Piece};
-use crate::units::{ByteSize, Limit, Percent};
+use crate::pattern::Pattern;
+use crate::route::{EncodedSlashes, HostPattern, Match, PathPattern, RepeatedSlashes, Wanted};
+use crate::units::{ByteSize, Limit, Percent, SizeLimit};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -53,7 +58,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
         "",
         "",
     ));
@@ -65,6 +70,7 @@ fn every_key_of_a_listener_changes_it() {
             min_version: TlsVersion::V1_3,
         }),
         http2: false,
+        proxy_protocol: ProxyProtocol::Required,
         timeouts: ListenerTimeouts {
             request_header: Duration::from_secs(1),
             request_body_idle: Duration::from_secs(2),
@@ -80,7 +86,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: { maglev: { key: path } }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }",
+        "    balance: { maglev: { key: path } }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
@@ -106,6 +112,14 @@ fn every_key_of_an_upstream_changes_it() {
             keep_alive: Duration::from_secs(5),
             tunnel: Duration::from_secs(6),
         },
+        request_body: SizeLimit::At(ByteSize(7 << 20)),
+        protocol: Protocol::Http2,
+        tls: Some(UpstreamTls {
+            server_name: Some("app.example".to_owned()),
+            ca: Some("/etc/evenkeel/ca.pem".into()),
+            verify: Verify::On,
+            client: Some(CertificateFiles { certificate: "/etc/evenkeel/a.pem".into(), key: "/b.key".into() }),
+        }),
     };
     assert_eq!(config.upstreams, [expected]);
 }
@@ -129,12 +143,12 @@ fn every_policy_and_every_key_can_be_written() {
 fn off_means_none() {
     let config = parsed(&file(
         "    tls: off",
-        "    health_check: off\n    retry: false",
+        "    health_check: off\n    retry: false\n    tls: off",
         "admin: off\naccess_log: off\nlame_duck: off",
     ));
     assert_eq!((config.admin, config.access_log, config.lame_duck), (None, None, Duration::ZERO));
     let [upstream] = config.upstreams.as_slice() else { panic!("one upstream") };
-    assert_eq!((upstream.health_check, upstream.retry), (None, None));
+    assert_eq!((&upstream.health_check, &upstream.retry, &upstream.tls), (&None, &None, &None));
     assert_eq!(parsed(&file("", "", "access_log: { path: off }")).access_log, None);
 }
 
@@ -165,10 +179,167 @@ fn trusted_proxies_are_networks_and_nobody_unless_it_is_written() {
 #[test]
 fn a_route_knows_its_listeners_and_its_upstream_by_index() {
     let config = parsed(
-        "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x } ]\n",
+        "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x, limits: { request_body: unlimited } } ]\n",
     );
-    let first = Route { name: "route-1".to_owned(), listeners: vec![0, 1], upstream: 1 };
-    assert_eq!(config.routes, [first, Route { name: "second".to_owned(), listeners: vec![1], upstream: 0 }]);
+    let first = Route::to_upstream("route-1", vec![0, 1], 1);
+    let mut second = Route::to_upstream("second", vec![1], 0);
+    let Action::Forward(forward) = &mut second.action else { panic!("it is forwarded") };
+    forward.request_body = Some(SizeLimit::Unlimited);
+    assert_eq!(config.routes, [first, second]);
+}
+
+/// The route that these lines make, in a file of two upstreams.
+fn route(lines: &str) -> Route {
+    let config = parsed(&format!(
+        "version: 1\nlisteners: {{ a: {{ address: 127.0.0.1:1 }} }}\nupstreams: {{ x: {{ backends: [x:1] }}, y: {{ backends: [y:1] }} }}\nroutes:\n  - name: r\n    {}\n",
+        lines.replace('\n', "\n    ")
+    ));
+    config.routes.into_iter().next().unwrap()
+}
+
+fn forward(lines: &str) -> Forward {
+    let Action::Forward(forward) = route(lines).action else { panic!("`{lines}` is not forwarded") };
+    *forward
+}
+
+#[test]
+fn every_key_of_a_match_changes_it() {
+    let read = route(
+        "upstream: x\nmatch:\n  hosts: [Shop.Example.com, \"*.bücher.example\", 192.0.2.1]\n  path: { prefix: /%61pi/ }\n  methods: [GET, PURGE]\n  headers: { X-A: 1, x-b: { regex: ^v }, x-c: { present: on }, x-d: { present: off } }\n  query: { debug: \"1 2\" }\n  cookies: { Session: { present: on } }\n  clients: [10.0.0.0/8, \"2001:db8::1\"]",
+    );
+    let exact = |text: &str| Wanted::Exact(text.to_owned());
+    let expected = Match {
+        hosts: ["shop.example.com", "*.xn--bcher-kva.example", "192.0.2.1"]
+            .map(|host| HostPattern::new(host).unwrap())
+            .into(),
+        path: Some(PathPattern::Prefix("/api/".to_owned())),
+        methods: vec![http::Method::GET, http::Method::from_bytes(b"PURGE").unwrap()],
+        headers: vec![
+            (http::HeaderName::from_static("x-a"), exact("1")),
+            (http::HeaderName::from_static("x-b"), Wanted::Pattern(Pattern::new("^v").unwrap())),
+            (http::HeaderName::from_static("x-c"), Wanted::Present),
+            (http::HeaderName::from_static("x-d"), Wanted::Absent),
+        ],
+        query: vec![("debug".to_owned(), exact("1 2"))],
+        cookies: vec![("Session".to_owned(), Wanted::Present)],
+        clients: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::1/128".parse().unwrap()],
+    };
+    assert_eq!(read.matches, expected);
+    let path = |lines: &str| route(&format!("upstream: x\nmatch: {{ path: {lines} }}")).matches.path;
+    assert_eq!(path("{ exact: /a/ }"), Some(PathPattern::Exact("/a/".to_owned())));
+    assert_eq!(path("{ regex: ^/a }"), Some(PathPattern::Regex(Pattern::new("^/a").unwrap())));
+}
+
+#[test]
+fn every_key_of_a_forwarding_route_changes_it() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let read = forward(
+        "split: [ { upstream: x, weight: 95 }, { upstream: y, weight: 0 } ]\nrewrite: { strip_prefix: /api, host: \"internal.example:8080\" }\nrequest_headers: { set: { X-Team: shop, x-from: \"{client_address}\" }, add: { x-a: \"{{}}\" }, remove: [x-debug] }\ntimeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: unlimited, tunnel: 4s }\nlimits: { request_body: 10MiB }\nretry: { attempts: 1, on: [reset] }",
+    );
+    let name = http::HeaderName::from_static;
+    let fixed = |text: &'static str| Value::Fixed(http::HeaderValue::from_static(text));
+    let expected = Forward {
+        split: Split { upstreams: vec![(0, 95), (1, 0)], key: None },
+        rewrite: Rewrite {
+            path: Some(PathRewrite::Prefix { from: "/api".to_owned(), to: "/".to_owned() }),
+            host: Some(http::HeaderValue::from_static("internal.example:8080")),
+        },
+        request_headers: HeaderRules {
+            remove: vec![name("x-debug")],
+            set: vec![
+                (name("x-team"), fixed("shop")),
+                (name("x-from"), Value::Made(Template(vec![template::Piece::Value(Variable::ClientAddress)]))),
+            ],
+            add: vec![(name("x-a"), fixed("{}"))],
+        },
+        timeouts: RouteTimeouts {
+            connect: seconds(1),
+            first_byte: seconds(2),
+            idle: seconds(3),
+            total: Some(None),
+            tunnel: seconds(4),
+        },
+        retry: RetryRule::On { attempts: Some(1), on: Some(RetryOn { connect: false, reset: true, refused: false }) },
+        request_body: Some(SizeLimit::At(ByteSize(10 << 20))),
+    };
+    assert_eq!(read, expected);
+    let key = |written: &str| {
+        let lines = format!("split: {{ key: {written}, upstreams: [ {{ upstream: y, weight: 1 }} ] }}");
+        forward(&lines).split.key
+    };
+    assert_eq!(key("client_address"), Some(Key::ClientAddress));
+    assert_eq!(key("{ header: X-User }"), Some(Key::Header(name("x-user"))));
+    assert_eq!(key("{ cookie: Session }"), Some(Key::Cookie("Session".to_owned())));
+    let rewrite = |written: &str| forward(&format!("upstream: x\nrewrite: {written}")).rewrite.path;
+    let replaced = PathRewrite::Prefix { from: "/a".to_owned(), to: "/b/".to_owned() };
+    assert_eq!(rewrite("{ replace_prefix: { from: /a, to: /b/ } }"), Some(replaced));
+    let pattern = Pattern::new("^/(.*)$").unwrap();
+    let replaced = PathRewrite::Regex { pattern, replacement: "/x/$1".to_owned() };
+    assert_eq!(rewrite("{ regex: { pattern: ^/(.*)$, replacement: /x/$1 } }"), Some(replaced));
+}
+
+#[test]
+fn every_key_of_an_answering_route_changes_it() {
+    let status = |code: u16| http::StatusCode::from_u16(code).unwrap();
+    let read = route("redirect: { to: /new }\nrewrite: { strip_prefix: /old }\nresponse_headers: { remove: [server] }");
+    let to = Template(vec![template::Piece::Text("/new".to_owned())]);
+    let rewrite = PathRewrite::Prefix { from: "/old".to_owned(), to: "/".to_owned() };
+    assert_eq!(read.action, Action::Redirect(Redirect { to: to.clone(), status: status(308) }, Some(rewrite)));
+    assert_eq!(read.response_headers.remove, [http::header::SERVER]);
+    let read = route("redirect: { to: /new, status: 302 }").action;
+    assert_eq!(read, Action::Redirect(Redirect { to, status: status(302) }, None));
+    let respond = |lines: &str| {
+        let Action::Respond(respond) = route(&format!("respond: {lines}")).action else { panic!("`{lines}`") };
+        let Respond { status, body, content_type } = respond;
+        (status.as_u16(), body, content_type.map(|kind| kind.to_str().unwrap().to_owned()))
+    };
+    assert_eq!(respond("{ status: 204 }"), (204, "".into(), None));
+    assert_eq!(
+        respond("{ status: 404, body: \"no\\n\" }"),
+        (404, "no\n".into(), Some("text/plain; charset=utf-8".to_owned()))
+    );
+    let json = (200, "{}".into(), Some("application/json".to_owned()));
+    assert_eq!(respond("{ status: 200, body: \"{}\", content_type: application/json }"), json);
+}
+
+#[test]
+fn what_a_route_says_of_retries_wins_over_its_upstream_but_for_the_budget() {
+    let upstream =
+        Retry { attempts: 5, budget: Percent::clamped(7), on: RetryOn { connect: true, reset: false, refused: false } };
+    let rule = |lines: &str| forward(&format!("upstream: x\n{lines}")).retry;
+    assert_eq!(rule("").over(Some(upstream)), Some(upstream));
+    assert_eq!(rule("retry: off").over(Some(upstream)), None);
+    assert_eq!(rule("retry: on").over(Some(upstream)), Some(upstream));
+    assert_eq!(rule("retry: on").over(None), Some(Retry::default()));
+    assert_eq!(rule("retry: { attempts: 1 }").over(Some(upstream)), Some(Retry { attempts: 1, ..upstream }));
+    let on = RetryOn { connect: false, reset: true, refused: false };
+    assert_eq!(rule("retry: { on: [reset] }").over(None), Some(Retry { on, ..Retry::default() }));
+}
+
+#[test]
+fn the_form_of_paths_is_chosen_and_rules_are_held_to_it() {
+    let normalization = |text: &str| parsed(&file("", "", text)).path_normalization;
+    let default = Normalisation::default();
+    assert_eq!(normalization(""), default);
+    let keeping = Normalisation { repeated_slashes: RepeatedSlashes::Keep, ..default };
+    assert_eq!(normalization("path_normalization: { merge_slashes: off }"), keeping);
+    for (text, encoded_slashes) in
+        [("keep", EncodedSlashes::Keep), ("reject", EncodedSlashes::Reject), ("decode", EncodedSlashes::Decode)]
+    {
+        let written = format!("path_normalization: {{ encoded_slashes: {text} }}");
+        assert_eq!(normalization(&written), Normalisation { encoded_slashes, ..default });
+    }
+}
+
+#[test]
+fn ten_thousand_routes_are_read() {
+    let routes: String = (0..10_000)
+        .map(|n| format!("- {{match: {{hosts: [h{n}.x], path: {{prefix: /p{n}}}}}, upstream: a}}\n"))
+        .collect();
+    let config = parsed(&format!(
+        "version: 1\nlisteners: {{ a: {{ address: 127.0.0.1:1 }} }}\nupstreams: {{ a: {{ backends: [a:1] }} }}\nroutes:\n{routes}"
+    ));
+    assert_eq!(config.routes.len(), 10_000);
 }
 
 #[test]

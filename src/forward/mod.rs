@@ -4,7 +4,11 @@
 pub mod answer;
 pub mod deadline;
 pub mod fields;
+pub mod header_rules;
 pub mod origin;
 pub mod peer;
 pub mod retry;
+pub mod rewrite;
+pub mod template;
+pub mod tls;
 pub mod tunnel;

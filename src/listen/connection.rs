@@ -1,90 +1,43 @@
-//! The life of one client connection on its core: handshake, protocol, then request by request.
+//! The life of one client connection on its core: introduction, handshake, protocol, then request by request.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
-use super::deadline::{Awaited, LINGER, TICK, Tick};
+use super::deadline::{Awaited, Tick};
+use super::http2;
 use super::listener::{Http2, Listener, Live};
 use super::metered::Metered;
 use super::preface::{Spoken, spoken};
+use super::proxy_protocol;
 use super::socket::Accepted;
 use super::stream::EdgeStream;
 use super::tls;
 use super::transport::{Plain, Socket};
+use crate::config::ProxyProtocol;
 
-/// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
-/// a 100 ms path to 5 Mbit/s.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-
-/// The same for all streams of a connection: this bounds what a connection can make us hold.
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// The most requests of a connection at a time; those beyond are refused, and may be asked again.
-const HTTP2_STREAMS: u32 = 128;
-
-/// The most requests of a connection that their client has taken back before anybody looked at them; one more ends the
-/// connection (CVE-2023-44487).
-const HTTP2_UNSEEN_RESETS: usize = 20;
-
-/// The most requests of a connection that we have reset, for what their client did to them; one more ends it.
-const HTTP2_OWN_RESETS: usize = 1024;
-
-/// How many reset streams are remembered, to tell frames that were under way from mistakes, and how long.
-const HTTP2_REMEMBERED_RESETS: usize = 32;
-const HTTP2_RESETS_REMEMBERED: Duration = Duration::from_secs(1);
-
-/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait: some sixteen thousand
-/// tiny messages of a stream whose backend is busy. The library's own 512 KiB end such a connection at two thousand.
-const HTTP2_TINY_PIECES: usize = 4 * 1024 * 1024;
-
-/// What is held of one answer whose client does not take it.
-const HTTP2_SEND_BUFFER: usize = 64 * 1024;
-
-/// Requests of one listener on one core: pingora's proxy with this listener's HTTP/2 limits.
+/// Requests of one listener on one core.
 pub struct App<P> {
     proxy: Arc<HttpProxy<P>>,
     listener: Arc<Listener>,
-    options: HttpServerOptions,
-    /// Requests under way; of use only where the value is of one HTTP/2 connection.
-    streams: AtomicUsize,
 }
 
 impl<P> App<P> {
     pub(super) fn new(proxy: Arc<HttpProxy<P>>, listener: Arc<Listener>) -> App<P> {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(listener.settings().keep_alive);
-        App { proxy, listener, options, streams: AtomicUsize::new(0) }
+        App { proxy, listener }
     }
 
-    /// The same for one HTTP/2 connection, with the listener's settings as they are now.
-    fn for_connection(&self) -> Arc<App<P>> {
-        Arc::new(App::new(self.proxy.clone(), self.listener.clone()))
-    }
-
-    /// Ends when the process drains and nothing has been under way for a while: a client that does not follow
-    /// GOAWAY, or is gone without a word, must not hold the process for its whole grace period.
-    async fn drained(&self, shutdown: &ShutdownWatch) {
-        let mut shutdown = shutdown.clone();
-        if shutdown.wait_for(|draining| *draining).await.is_err() {
-            return std::future::pending().await;
-        }
-        let mut idle = Duration::ZERO;
-        while idle < LINGER {
-            tokio::time::sleep(TICK).await;
-            idle = if self.streams.load(Ordering::Relaxed) == 0 { idle + TICK } else { Duration::ZERO };
-        }
+    pub(super) fn proxy(&self) -> &Arc<HttpProxy<P>> {
+        &self.proxy
     }
 
     pub(super) fn listener(&self) -> &Arc<Listener> {
@@ -92,59 +45,8 @@ impl<P> App<P> {
     }
 }
 
-#[async_trait]
-impl<P> HttpServerApp for App<P>
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let _stream = Stream::begin(self);
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options
-            .max_header_list_size(self.listener.settings().header_bytes)
-            .max_concurrent_streams(HTTP2_STREAMS)
-            .max_pending_accept_reset_streams(HTTP2_UNSEEN_RESETS)
-            .max_local_error_reset_streams(Some(HTTP2_OWN_RESETS))
-            .max_concurrent_reset_streams(HTTP2_REMEMBERED_RESETS)
-            .reset_stream_duration(HTTP2_RESETS_REMEMBERED)
-            .data_frame_budget(HTTP2_TINY_PIECES)
-            .max_send_buffer_size(HTTP2_SEND_BUFFER)
-            .initial_window_size(HTTP2_STREAM_WINDOW)
-            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-}
-
-/// Counts one request of a connection.
-struct Stream<'a>(&'a AtomicUsize);
-
-impl<'a> Stream<'a> {
-    fn begin<P>(app: &'a App<P>) -> Stream<'a> {
-        app.streams.fetch_add(1, Ordering::Relaxed);
-        Stream(&app.streams)
-    }
-}
-
-impl Drop for Stream<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Serves a connection until it ends.
+/// Serves a connection until it ends: introduction, handshake, requests, each in a task of its own, so that none
+/// makes that of a parked connection larger.
 pub(super) fn spawn<P>(accepted: Accepted, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
@@ -154,9 +56,46 @@ where
         Accepted::Tcp(stream, from) => (Plain::Tcp(stream), Some(from.ip().to_canonical())),
         Accepted::Unix(stream) => (Plain::Unix(stream), None),
     };
+    let client = Client { listener: live.listener().clone(), address, tls: false };
+    let settings = live.listener().settings();
+    match settings.proxy_protocol {
+        ProxyProtocol::Off => encrypt(plain, client, live, app, shutdown),
+        ProxyProtocol::Required => {
+            let limit = settings.request_header;
+            tokio::spawn(introduced(plain, client, live, limit, move |plain, client, live| {
+                encrypt(plain, client, live, app, shutdown);
+            }));
+        }
+    }
+}
+
+/// Waits for whoever stands between to say who the client is; then it goes on.
+async fn introduced(
+    plain: Plain,
+    mut client: Client,
+    live: Live,
+    limit: Duration,
+    go_on: impl FnOnce(Plain, Client, Live),
+) {
+    match tokio::time::timeout(limit, proxy_protocol::receive(&plain)).await {
+        Ok(Ok(source)) => {
+            client.address = source.or(client.address);
+            go_on(plain, client, live);
+        }
+        Ok(Err(_)) | Err(_) => {
+            client.listener.counters.proxy_headers_refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Does the handshake where there is one, and serves.
+fn encrypt<P>(plain: Plain, mut client: Client, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     let listener = live.listener().clone();
     let settings = listener.settings();
-    let mut client = Client { listener: listener.clone(), address, tls: false };
     match &settings.tls {
         None => {
             let stream = Box::new(EdgeStream::new(Socket::Plain(plain), client, None, live));
@@ -196,7 +135,7 @@ where
         Some(Spoken::Http2) => {
             stream.speak_http2();
             // In a box: it must not make the task of a parked connection larger.
-            return Box::pin(http2(stream, app.for_connection(), shutdown)).await;
+            return Box::pin(http2::serve(Metered::new(stream), app, shutdown)).await;
         }
         Some(Spoken::Http1 | Spoken::Undecided) => {}
     }
@@ -221,18 +160,6 @@ where
             return;
         }
         stream.expect_head(Tick::after(app.listener.settings().request_header));
-    }
-}
-
-/// All requests of an HTTP/2 connection.
-async fn http2<P>(stream: Box<EdgeStream>, app: Arc<App<P>>, shutdown: ShutdownWatch)
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    tokio::select! {
-        _ = app.process_new(Box::new(Metered::new(stream)), &shutdown) => {}
-        () = app.drained(&shutdown) => {}
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
+use crate::config::ProxyProtocol;
+
 /// Whether a listener speaks HTTP/2: by ALPN over TLS, by prior knowledge without (RFC 9113, section 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http2 {
@@ -31,6 +33,8 @@ pub struct Settings {
     pub connections: Option<u64>,
     /// Protocols.
     pub http2: Http2,
+    /// Whether a connection says first who has connected.
+    pub proxy_protocol: ProxyProtocol,
     /// TLS, if the listener terminates it.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -44,6 +48,8 @@ pub struct ListenerCounters {
     pub accepted: AtomicU64,
     /// Connections closed at once, being over the ceiling.
     pub refused: AtomicU64,
+    /// Connections that did not begin with a PROXY protocol header, or not in time.
+    pub proxy_headers_refused: AtomicU64,
     /// Connections whose TLS handshake failed or took too long.
     pub handshakes_failed: AtomicU64,
     /// Connections that were silent when a head was due.

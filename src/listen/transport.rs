@@ -1,12 +1,14 @@
 //! What a client connection is carried by: TCP or a UNIX socket, with or without TLS.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -50,6 +52,42 @@ impl Plain {
             && let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
         {
             log::debug!(error:%; "a broken answer will look whole");
+        }
+    }
+
+    /// What can be read now, without taking it; waits until there is something.
+    ///
+    /// # Errors
+    /// The connection's; `UnexpectedEof` at its end.
+    pub(super) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let peek = |buffer: &mut [u8]| recv(self.descriptor(), buffer, MsgFlags::MSG_PEEK).map_err(io::Error::from);
+        self.when_readable(|| match self {
+            Plain::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(buffer)),
+            Plain::Unix(stream) => stream.try_io(Interest::READABLE, || peek(buffer)),
+        })
+        .await
+    }
+
+    /// Takes what can be read now; waits until there is something.
+    ///
+    /// # Errors
+    /// The connection's; `UnexpectedEof` at its end.
+    pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.when_readable(|| match self {
+            Plain::Tcp(stream) => stream.try_read(buffer),
+            Plain::Unix(stream) => stream.try_read(buffer),
+        })
+        .await
+    }
+
+    async fn when_readable(&self, mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            poll_fn(|context| self.poll_read_ready(context)).await?;
+            match attempt() {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
         }
     }
 

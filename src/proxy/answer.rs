@@ -44,6 +44,7 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
     }
+    context.change_answer(session, &mut response)?;
     if session.req_header().method == http::Method::HEAD {
         return session.write_response_header(Box::new(response), true).await;
     }
@@ -86,7 +87,7 @@ pub fn body_may_not_come(session: &mut Session, status: StatusCode) -> bool {
     !status.is_informational() && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done()
 }
 
-/// Whether it is in doubt where the request ends, so that nothing more can be read after it.
+/// Whether it is in doubt where the request ends, or too far away, so that nothing more is read after it.
 fn closes(reason: Reason) -> bool {
     matches!(
         reason,
@@ -96,6 +97,7 @@ fn closes(reason: Reason) -> bool {
             | Reason::UriTooLong
             | Reason::MethodNotAllowed
             | Reason::VersionNotSupported
+            | Reason::BodyTooLarge
             | Reason::RequestTimeout
     )
 }

@@ -1,6 +1,7 @@
 //! The attempts of a request: each picks a backend, connects, waits for the answer, and may be made again.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -11,11 +12,14 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
+use crate::config::Protocol;
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
-use crate::forward::deadline::{Deadline, Limits, Phase};
+use crate::forward::deadline::{Deadline, Ends, Limits, Phase};
 use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{answer, peer, retry};
+use crate::interrupt::Interrupt;
+use crate::listen;
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
 use crate::upstream::outcome::Outcome;
@@ -34,6 +38,8 @@ pub struct Attempt {
     upgrade: Option<PoliteConnect>,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
+    /// What ends the request where its connection to the backend is shared.
+    interrupt: Option<Arc<Interrupt>>,
     /// Interim answers so far.
     interim: u32,
     /// Whether the backend has switched protocols.
@@ -41,23 +47,31 @@ pub struct Attempt {
     deadline: Option<Deadline>,
 }
 
+/// Whether there was a body to be sent, which takes the client's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Sent,
+    None,
+}
+
 impl Context {
     /// Picks a backend for another attempt.
     pub(super) fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
-        let timeouts = self.route.as_ref().map(|route| &route.upstream.config.timeouts);
-        let left = timeouts.and_then(|timeouts| Limits::left(timeouts, self.began));
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let left = destination.and_then(|destination| Limits::left(&destination.timeouts, self.began));
         if left.is_some_and(|left| left.is_zero()) {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
         let now = Instant::now();
-        let picked = self.route.as_ref().and_then(|route| {
-            let key = route.upstream.config.balance.key().and_then(|key| self.hashed_by(key, session.req_header()));
-            route.upstream.pick(&self.tried, key, now)
+        let picked = destination.and_then(|destination| {
+            let key = destination.upstream.config.balance.key();
+            let key = key.and_then(|key| self.hashed_by(key, session.req_header()));
+            Some((destination, destination.upstream.pick(&self.tried, key, now)?))
         });
-        let Some(in_flight) = picked else {
+        let Some((destination, in_flight)) = picked else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
         };
@@ -69,16 +83,15 @@ impl Context {
             Some(connect) => peer::for_upgrade(template, connect.clone()),
             None => template.clone(),
         };
-        let mut peer = peer::within(peer, left);
+        let mut peer = peer::within(peer::with_timeouts(peer, &destination.timeouts), left);
         // pingora times no body of HTTP/2.
-        let rules = self.rules().filter(|_| session.is_http2());
+        let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
-        let limits = self
-            .route
-            .as_ref()
-            .map(|route| Limits::new(&route.upstream.config.timeouts, self.began, request_body_idle))
+        let shared = upgrade.is_none() && destination.upstream.config.protocol == Protocol::Http2;
+        let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
+        let interrupt = (shared && limits.is_some()).then(|| listen::interrupt_of(session));
         if limits.is_some() {
             peer.options.read_timeout = None;
         }
@@ -89,6 +102,7 @@ impl Context {
             began: now,
             upgrade,
             limits,
+            interrupt,
             interim: 0,
             switched: false,
             deadline: None,
@@ -97,23 +111,30 @@ impl Context {
     }
 
     /// There is a connection.
-    pub(super) fn connected(&mut self, reused: bool, descriptor: RawFd) {
-        let (Some(attempt), Some(route)) = (&mut self.attempt, &self.route) else { return };
+    pub(super) fn connected(&mut self, session: &mut Session, reused: bool, descriptor: RawFd) {
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
             attempt.connect = Some(attempt.began.elapsed());
         }
         let state = &attempt.in_flight.backend.state;
         if state.suspected()
-            && let Some(thresholds) = route.upstream.thresholds()
+            && let Some(thresholds) = destination.upstream.thresholds()
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
-        let upgrade = attempt.upgrade.as_ref();
-        let descriptor = upgrade.map_or((descriptor >= 0).then_some(descriptor), PoliteConnect::descriptor);
-        if let (Some(limits), Some(descriptor)) = (attempt.limits, descriptor) {
-            // An upgrade has no body whose end would tell that it is the backend's turn.
-            let phase = if upgrade.is_some() { Phase::FirstByte } else { Phase::Request };
-            attempt.deadline = Some(Deadline::watch(limits, phase, descriptor));
+        let ends = match &attempt.upgrade {
+            Some(upgrade) => upgrade.descriptor().map(Ends::Connection),
+            None if destination.upstream.config.protocol == Protocol::Http2 => {
+                attempt.interrupt.clone().map(Ends::Wait)
+            }
+            None => (descriptor >= 0).then_some(Ends::Connection(descriptor)),
+        };
+        if let (Some(limits), Some(ends)) = (attempt.limits, ends) {
+            // What has no body has no end of it that would tell that it is the backend's turn.
+            let bodiless = attempt.upgrade.is_some() || session.is_body_empty();
+            let phase = if bodiless { Phase::FirstByte } else { Phase::Request };
+            attempt.deadline = Some(Deadline::watch(limits, phase, ends));
         }
     }
 
@@ -139,20 +160,47 @@ impl Context {
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.
-    fn sent(&self) {
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_none()) {
+    fn sent(&mut self, body: Body) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.first_byte.is_none()
+        {
+            if body == Body::Sent {
+                attempt.in_flight.sent(Instant::now());
+            }
             self.waits_for(Phase::FirstByte);
         }
     }
 
+    /// The backend has said all it had to say.
+    pub(super) fn over(&mut self) {
+        self.waits_for(Phase::Over);
+        if let Some(attempt) = &mut self.attempt
+            && !attempt.switched
+        {
+            attempt.in_flight.end();
+        }
+    }
+
     /// Bytes of the client's have come.
-    pub(super) fn received(&self, end_of_stream: bool) {
+    pub(super) fn received(&mut self, session: &mut Session, end_of_stream: bool) {
+        let body = if session.is_body_empty() { Body::None } else { Body::Sent };
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
-            Some(_) if end_of_stream => self.sent(),
+            Some(_) if end_of_stream => self.sent(body),
             Some(attempt) if attempt.first_byte.is_none() => self.waits_for(Phase::Request),
             Some(_) | None => {}
         }
+    }
+
+    /// Ends the request if more of its body has come than its route takes. A tunnel has no body.
+    pub(super) fn bound_body(&mut self, read: u64) -> Result<()> {
+        let most = self.destination().and_then(|destination| destination.request_body);
+        let is_tunnel = self.attempt.as_ref().is_some_and(|attempt| attempt.switched);
+        if is_tunnel || most.is_none_or(|most| read <= most) {
+            return Ok(());
+        }
+        self.fail(Reason::BodyTooLarge);
+        Err(Error::new(ErrorType::HTTPStatus(StatusCode::PAYLOAD_TOO_LARGE.as_u16())))
     }
 
     /// What the attempt waits for from now on. What follows a switch of protocols is a tunnel, also where the
@@ -177,11 +225,13 @@ impl Context {
             Reason::Internal
         } else if late {
             Reason::ConnectTimeout
+        } else if matches!(error.etype(), ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert) {
+            Reason::TlsFailed
         } else {
             Reason::ConnectFailed
         };
-        if let (Some(attempt), Some(route)) = (&self.attempt, &self.route)
-            && let Some(thresholds) = route.upstream.thresholds()
+        if let (Some(attempt), Some(destination)) = (&self.attempt, self.destination())
+            && let Some(thresholds) = destination.upstream.thresholds()
             && reason != Reason::Internal
         {
             attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
@@ -197,11 +247,13 @@ impl Context {
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
         // A body that turned out to be in doubt looks to pingora like one that could not be read.
-        let refused = crate::listen::refusal_of(session);
+        let refused = crate::listen::refusal_of(session).or_else(|| self.failed());
         let reason = refused.or(expired).unwrap_or_else(|| reason(&error, answered));
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
+        } else if is_refused(&error) {
+            retry::Progress::Refused
         } else {
             retry::Progress::Sent
         };
@@ -216,7 +268,7 @@ impl Context {
         progress: retry::Progress,
     ) -> Box<Error> {
         if let Some(attempt) = &mut self.attempt
-            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest)
+            && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest | Reason::BodyTooLarge)
         {
             attempt.in_flight.backend.state.count_failure(reason);
             if !matches!(reason, Reason::ClientGone | Reason::Internal) {
@@ -229,11 +281,11 @@ impl Context {
             idempotent: session.req_header().method.is_idempotent(),
             body_kept: !session.as_ref().retry_buffer_truncated(),
         };
-        let again = self.route.as_ref().is_some_and(|route| {
-            route.upstream.config.retry.as_ref().is_some_and(|retry| {
+        let again = self.destination().is_some_and(|destination| {
+            destination.retry.as_ref().is_some_and(|retry| {
                 self.attempts <= retry.attempts
                     && retry::may_be_repeated(failed, retry.on)
-                    && route.upstream.take_retry(Instant::now())
+                    && destination.upstream.take_retry(Instant::now())
             })
         });
         error.set_retry(again);
@@ -252,6 +304,20 @@ impl Context {
     }
 }
 
+/// Whether a backend of HTTP/2 has said that it did nothing with the request (RFC 9113, sections 6.8 and 8.7).
+fn is_refused(error: &Error) -> bool {
+    error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)))
+    })
+}
+
+/// Whether a backend of HTTP/2 has ended the stream or the connection, or the connection has ended by itself.
+fn is_h2_end(error: &Error) -> bool {
+    let h2 = error.root_cause().downcast_ref::<h2::Error>();
+    h2.is_some_and(|error| error.is_io() || error.is_remote())
+}
+
 /// What an error of pingora's means for the request.
 pub(super) fn reason(error: &Error, answered: bool) -> Reason {
     let kind = error.etype();
@@ -260,7 +326,7 @@ pub(super) fn reason(error: &Error, answered: bool) -> Reason {
     match error.esource() {
         ErrorSource::Upstream if timed_out && answered => Reason::IdleTimeout,
         ErrorSource::Upstream if timed_out => Reason::FirstByteTimeout,
-        ErrorSource::Upstream if broken => Reason::Reset,
+        ErrorSource::Upstream if broken || is_h2_end(error) => Reason::Reset,
         ErrorSource::Upstream => Reason::BadResponse,
         ErrorSource::Downstream if matches!(kind, ErrorType::ReadTimedout) => Reason::RequestTimeout,
         ErrorSource::Downstream if broken || timed_out || matches!(kind, ErrorType::H2Error) => Reason::ClientGone,

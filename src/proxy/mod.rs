@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  head read ── early_request_filter   limits and time-outs of the listener     listen
-//!            ── request_filter         understood? which route?                 admit, route
+//!            ── request_filter         understood? which route? answered here?  admit, route
 //!        ┌──▶── upstream_peer          which backend?                           upstream
 //!        │   ── fail_to_connect        no connection: another one?              forward::retry
 //!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
-//!        │   ── upstream_request_filter  head made ours                         forward::fields
+//!        │   ── upstream_request_filter  head made ours, and the route's        forward::{fields, rewrite, header_rules}
 //!        │   ── request_body_filter    (each piece)
 //!        │   ── upstream_response_filter  the backend has answered           forward::answer
-//!        │   ── response_filter        head made ours                           forward::fields
+//!        │   ── response_filter        head made ours, and the route's          forward::{fields, header_rules}
 //!        │   ── upstream_response_body_filter  (each piece)
 //!        └──◀── error_while_proxy      failed: another one?                     forward::retry
 //!            ── fail_to_proxy          an answer from the table of failures     failure
@@ -19,8 +19,11 @@
 mod answer;
 mod attempt;
 mod context;
+mod direct;
 mod hash_key;
+mod http10;
 mod record;
+mod routing;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -45,6 +48,7 @@ use crate::observe::Counters;
 use crate::snapshot::Current;
 
 pub use context::Context;
+use routing::Next;
 
 /// The balancer as pingora calls it; one for each core, all with the same parts.
 #[derive(Clone, Debug)]
@@ -76,7 +80,11 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match context.admit(session) {
-            Ok(()) => Ok(false),
+            Ok(Next::Forward) => Ok(false),
+            Ok(Next::Answer) => {
+                direct::answer(session, context, &self.lifecycle).await?;
+                Ok(true)
+            }
             Err(reason) => {
                 context.fail(reason);
                 answer::failure(session, context, reason).await?;
@@ -101,29 +109,31 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         descriptor: RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected(reused, descriptor);
+        context.connected(session, reused, descriptor);
         Ok(())
     }
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_backend(request, context.origin())
+        context.retarget(session, request)?;
+        fields::to_backend(request, context.origin())?;
+        context.change_request(session, request)
     }
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
@@ -133,8 +143,8 @@ impl ProxyHttp for Proxy {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        context.received(end_of_stream);
-        Ok(())
+        context.received(session, end_of_stream);
+        context.bound_body(session.body_bytes_read() as u64)
     }
 
     async fn upstream_response_filter(
@@ -150,10 +160,13 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response);
+        fields::to_client(response, session.req_header().version);
         forward::answer::put_right(response);
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+            context.change_answer(session, response)?;
+        }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);
@@ -177,7 +190,11 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        context.waits_for(if end_of_stream { Phase::Over } else { Phase::Body });
+        if end_of_stream {
+            context.over();
+        } else {
+            context.waits_for(Phase::Body);
+        }
         Ok(None)
     }
 
@@ -227,22 +244,19 @@ impl ProxyHttp for Proxy {
 
 impl Context {
     /// Whether a request is understood, and its route.
-    fn admit(&mut self, session: &Session) -> Result<(), Reason> {
+    fn admit(&mut self, session: &Session) -> Result<Next, Reason> {
         // None: a kept connection of a listener that a reload has removed.
         let rules = self.rules().ok_or(Reason::NoRoute)?;
         let limits = crate::admit::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
         let listener = rules.listener.id;
         match listen::refusal_of(session) {
             Some(reason) => return Err(reason),
-            None if session.is_http2() => crate::admit::check(session.req_header(), limits)?,
+            None if session.req_header().version == http::Version::HTTP_2 => {
+                crate::admit::check(session.req_header(), limits)?
+            }
             // The connection has let nothing else pass.
             None => {}
         }
-        let route = self.snapshot.routes.find(listener).ok_or(Reason::NoRoute)?.clone();
-        route.upstream.count_request();
-        let has_fit = route.upstream.has_fit();
-        self.route = Some(route);
-        // Said here the client keeps its connection: an outage must not cost everybody a handshake per request.
-        if has_fit { Ok(()) } else { Err(Reason::NoBackend) }
+        self.find_route(session, listener)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
+use crate::forward::tls::ClientTls;
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
@@ -73,17 +74,20 @@ pub fn compile(
     }
     let upstreams = config.upstreams.iter().map(|written| upstream(written, former)).collect::<Result<Vec<_>, _>>()?;
     let mut routes = Vec::new();
+    let kept = counters(former);
     for written in &config.routes {
-        let Some(upstream) = upstreams.get(written.upstream) else {
+        let counters = kept.get(written.name.as_str()).map(|counters| (*counters).clone()).unwrap_or_default();
+        let Some(route) = Route::new(written, &upstreams, counters) else {
             debug_assert!(false, "a checked configuration refers to upstreams that exist");
             continue;
         };
         let served = written.listeners.iter().filter_map(|index| ids.get(*index).copied()).collect();
-        routes.push((served, Arc::new(route(written, upstream, former))));
+        routes.push((served, written.matches.clone(), Arc::new(route)));
     }
     let snapshot = Snapshot {
         generation: former.map_or(1, |former| former.generation + 1),
         routes: Table::new(rules.len(), routes),
+        path_normalization: config.path_normalization,
         listeners: rules,
         upstreams,
         client_address: config.client_address.clone(),
@@ -96,16 +100,15 @@ pub fn compile(
 fn upstream(written: &config::Upstream, former: Option<&Snapshot>) -> Result<Arc<Upstream>, CompileError> {
     let former = former.and_then(|former| former.upstreams.iter().find(|upstream| upstream.name == written.name));
     let resolved = resolve::resolve(written).map_err(CompileError)?;
-    Ok(Arc::new(Upstream::new(written.clone(), &resolved, former.map(Arc::as_ref))))
+    let tls = written.tls.as_ref().map(ClientTls::read).transpose();
+    let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
+    Ok(Arc::new(Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref))))
 }
 
-fn route(written: &config::Route, upstream: &Arc<Upstream>, former: Option<&Snapshot>) -> Route {
-    let former = former.and_then(|former| former.routes.iter().find(|route| route.name == written.name));
-    Route {
-        name: written.name.clone(),
-        upstream: upstream.clone(),
-        counters: former.map_or_else(|| Arc::new(RouteCounters::default()), |former| former.counters.clone()),
-    }
+/// What routes have counted, by their names.
+fn counters(former: Option<&Snapshot>) -> HashMap<&str, &Arc<RouteCounters>> {
+    let routes = former.into_iter().flat_map(|former| former.routes.iter());
+    routes.map(|route| (route.name.as_str(), &route.counters)).collect()
 }
 
 fn listener_settings(written: &config::Listener) -> Result<Settings, CompileError> {
@@ -121,6 +124,7 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
             Limit::At(most) => Some(most),
         },
         http2,
+        proxy_protocol: written.proxy_protocol,
         tls: tls.map_err(|error| CompileError(format!("listener `{}`: {error}", written.name)))?,
     })
 }

@@ -4,6 +4,7 @@
 //! `control` publishes, and only a whole.
 
 mod compile;
+mod route;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 pub use compile::{CompileError, Compiled, compile};
+pub use route::{Action, Destination, Forwarding, Route, RouteCounters};
 
 use crate::error_pages::Pages;
 use crate::identity;
 use crate::listen::Listener;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::{CodeCounters, Histogram};
-use crate::route;
+use crate::route::{Normalisation, Table};
 use crate::upstream::Upstream;
 
 /// One generation of the rules.
@@ -26,7 +27,9 @@ pub struct Snapshot {
     /// Counts configurations that were published, from 1.
     pub generation: u64,
     /// Where requests go.
-    pub routes: route::Table<Arc<Route>>,
+    pub routes: Table<Arc<Route>>,
+    /// What is done with paths before a route is looked for.
+    pub path_normalization: Normalisation,
     /// What requests of a listener may do, by the listener's number.
     pub listeners: Vec<Option<ListenerRules>>,
     /// All upstreams, in file order.
@@ -37,26 +40,6 @@ pub struct Snapshot {
     pub error_pages: Pages,
     /// Where finished requests are written.
     pub access_log: Option<Arc<AccessLog>>,
-}
-
-/// A route as requests see it.
-#[derive(Debug)]
-pub struct Route {
-    /// Name in the configuration.
-    pub name: String,
-    /// Where it leads.
-    pub upstream: Arc<Upstream>,
-    /// What is counted; kept as long as a route of this name exists.
-    pub counters: Arc<RouteCounters>,
-}
-
-/// What a route counts.
-#[derive(Debug, Default)]
-pub struct RouteCounters {
-    /// Answers by status.
-    pub codes: CodeCounters,
-    /// From the request's head to the end of its answer.
-    pub duration: Histogram,
 }
 
 /// What a listener's requests may do.

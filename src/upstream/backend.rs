@@ -147,6 +147,8 @@ pub struct InFlight {
     began: Instant,
     /// Whether it has been said how it went.
     judged: bool,
+    /// Whether the backend is through with it.
+    over: bool,
 }
 
 impl InFlight {
@@ -155,7 +157,21 @@ impl InFlight {
         backend.state.in_flight.fetch_add(1, Ordering::Relaxed);
         backend.state.group.in_flight.fetch_add(1, Ordering::Relaxed);
         backend.state.attempts.fetch_add(1, Ordering::Relaxed);
-        InFlight { backend, index, began: now, judged: false }
+        InFlight { backend, index, began: now, judged: false, over: false }
+    }
+
+    /// It is the backend's turn only now: the request had a body, which took the client's time.
+    pub fn sent(&mut self, now: Instant) {
+        self.began = now;
+    }
+
+    /// The backend is through with it, though the client may still be reading: it is in flight no more.
+    pub fn end(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            let state = &self.backend.state;
+            state.in_flight.fetch_sub(1, Ordering::Relaxed);
+            state.group.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Says how it went: with the head of the answer, or when it is clear that there will be none. The first word
@@ -171,12 +187,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let state = &self.backend.state;
         if !self.judged {
+            let state = &self.backend.state;
             let now = Instant::now();
             state.latency.took_more_than(now.saturating_duration_since(self.began), state.group.tick(now));
         }
-        state.in_flight.fetch_sub(1, Ordering::Relaxed);
-        state.group.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.end();
     }
 }

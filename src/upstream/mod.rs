@@ -28,6 +28,8 @@ use self::selector::{Selector, Sight};
 use crate::balance::Key;
 use crate::balance::peak_ewma::Tick;
 use crate::config;
+use crate::forward::peer;
+use crate::forward::tls::ClientTls;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -113,7 +115,12 @@ impl Tried {
 
 impl Upstream {
     /// Builds an upstream from backends whose names have been resolved, keeping what `former` has learnt.
-    pub fn new(config: config::Upstream, resolved: &[Resolved], former: Option<&Upstream>) -> Upstream {
+    pub fn new(
+        config: config::Upstream,
+        resolved: &[Resolved],
+        tls: Option<&ClientTls>,
+        former: Option<&Upstream>,
+    ) -> Upstream {
         let known: HashMap<&SocketAddr, &Arc<State>> = former
             .map(|former| {
                 former
@@ -126,7 +133,7 @@ impl Upstream {
         let state = former.map(|former| former.state.clone()).unwrap_or_default();
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
-        for Resolved { address, weight } in resolved {
+        for Resolved { address, host, weight } in resolved {
             if by_address.contains_key(address) {
                 continue;
             }
@@ -135,7 +142,7 @@ impl Upstream {
             let state = known
                 .get(address)
                 .map_or_else(|| Arc::new(State::new(state.clone(), &config.name, &name)), |known| (*known).clone());
-            let peer = crate::forward::peer::template(address, &config.timeouts);
+            let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
             backends.push(Arc::new(Backend { name, weight: *weight, peer, state }));
         }
         Upstream {
@@ -184,12 +191,13 @@ impl Upstream {
         Some(InFlight::begin(self.backends.get(index)?.clone(), index, now))
     }
 
-    /// Whether the budget allows one more retry; takes it from the budget if so.
+    /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since
+    /// only some of its routes retry, it is the default.
     pub fn take_retry(&self, now: Instant) -> bool {
-        let Some(retry) = &self.config.retry else { return false };
+        let share = self.config.retry.unwrap_or_default().budget;
         let requests = self.state.requests.load(Ordering::Relaxed);
         let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = budget.take(requests, retry.budget, now);
+        let taken = budget.take(requests, share, now);
         let counter = if taken { &self.state.retries } else { &self.state.retries_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         taken

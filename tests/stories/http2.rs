@@ -14,7 +14,7 @@ use crate::support::{Answer, Balancer, Origin};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+pub async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     // Windows as browsers have them; the protocol's own 64 KiB make a large answer wait for each piece.
     let mut client = h2::client::Builder::new();
@@ -29,7 +29,7 @@ fn request(method: &str, path: &str) -> http::request::Builder {
 }
 
 /// Sends a request with a body in these pieces; the last may be empty.
-async fn ask(
+pub async fn ask(
     sender: &SendRequest<Bytes>,
     request: http::request::Builder,
     pieces: &[&'static [u8]],

@@ -12,11 +12,14 @@
 
 mod answers;
 mod balancing;
+mod body_limits;
 mod daemon;
 mod draining;
 mod error_pages;
 mod failures;
 mod forwarding;
+mod hostile;
+mod http1_requests;
 mod http2;
 mod http2_abuse;
 mod http2_requests;
@@ -25,7 +28,11 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod paths;
+mod proxy_protocol;
 mod reloading;
+mod rewriting;
+mod routing;
 mod spreading;
 mod support;
 mod timeouts;

@@ -32,6 +32,7 @@ pub struct Setup {
     top: String,
     backends: Vec<String>,
     extra_listeners: String,
+    extra_upstreams: String,
     routes: String,
 }
 
@@ -66,6 +67,12 @@ impl Setup {
         self
     }
 
+    /// More upstreams, each a line such as `  name: { backends: [127.0.0.1:1] }`.
+    pub fn more_upstreams(mut self, lines: &str) -> Setup {
+        self.extra_upstreams = lines.to_owned();
+        self
+    }
+
     /// Where it will take requests.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -85,13 +92,14 @@ impl Setup {
             "version: 1\n{threads}pid_file: evenkeel.pid\nupgrade_sock: upgrade.sock\n{log}{top}\n\
              admin: {{ address: {admin} }}\n\
              listeners:\n  web: {{ address: {address}{listener} }}\n{more}\n\
-             upstreams:\n  app: {{ backends: [{backends}]{upstream} }}\n\
+             upstreams:\n  app: {{ backends: [{backends}]{upstream} }}\n{upstreams}\n\
              routes:\n{routes}\n",
             top = self.top,
             admin = self.admin,
             address = self.address,
             listener = comma(&self.listener),
             more = self.extra_listeners,
+            upstreams = self.extra_upstreams,
             backends = self.backends.join(", "),
             upstream = comma(&self.upstream),
             routes = self.routes,
@@ -125,6 +133,7 @@ impl Balancer {
             top: String::new(),
             backends: backends.into_iter().map(|backend| backend.to_string()).collect(),
             extra_listeners: String::new(),
+            extra_upstreams: String::new(),
             routes: "  - upstream: app".to_owned(),
         }
     }

@@ -55,7 +55,10 @@ impl Client {
         fields: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Response> {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: story.example\r\n");
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            head.push_str("host: story.example\r\n");
+        }
         for (name, value) in fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -5,6 +5,8 @@ pub mod client;
 pub mod frames;
 pub mod load;
 pub mod origin;
+pub mod recorder;
+pub mod strict;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
