@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
+use crate::balance::tiers::Health;
 use crate::failure::Reason;
 use crate::listen::{Listener, ListenerCounters};
 use crate::observe::metrics::Label::{
@@ -102,9 +103,10 @@ fn request_families(out: &mut Exposition, running: &Running, snapshot: &Snapshot
 
 fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
     type Read = fn(&upstream::backend::Backend) -> Value;
-    let families: [(&Family, Read); 4] = [
-        (&table::BACKEND_HEALTHY, |backend| Value::from(u64::from(backend.state.healthy()))),
+    let families: [(&Family, Read); 5] = [
+        (&table::BACKEND_HEALTHY, |backend| Value::from(u64::from(backend.state.is_fit()))),
         (&table::BACKEND_IN_FLIGHT, |backend| Value::from(backend.state.in_flight() as u64)),
+        (&table::BACKEND_TIER, |backend| Value::from(u64::from(backend.tier))),
         (&table::BACKEND_WEIGHT, |backend| Value::from(u64::from(backend.weight))),
         (&table::ATTEMPTS_TOTAL, |backend| Value::from(backend.state.attempts())),
     ];
@@ -138,7 +140,12 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
         }
     }
     type Total = fn(&upstream::UpstreamState) -> u64;
-    let totals: [(&Family, Total); 2] = [
+    out.family(&table::UPSTREAM_PANIC);
+    for upstream in &snapshot.upstreams {
+        out.sample(&[(Upstream, &upstream.name)], upstream.serving().health == Health::Ignored);
+    }
+    let totals: [(&Family, Total); 3] = [
+        (&table::PANIC_PICKS_TOTAL, |state| state.panic.picks()),
         (&table::RETRIES_TOTAL, upstream::UpstreamState::retries),
         (&table::RETRIES_REFUSED_TOTAL, upstream::UpstreamState::retries_refused),
     ];

@@ -12,7 +12,9 @@ mod maglev;
 pub mod peak_ewma;
 mod random;
 pub mod ring_hash;
+pub mod slow_start;
 mod smooth_round_robin;
+pub mod tiers;
 pub mod two_choices;
 
 pub use hash::Key;

@@ -86,13 +86,15 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: { maglev: { key: path } }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
+        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
         name: "app".to_owned(),
-        backends: vec![Backend { address: "127.0.0.1:9001".parse().unwrap(), weight: 1 }],
+        backends: vec![Backend { address: "127.0.0.1:9001".parse().unwrap(), weight: 1, tier: 0 }],
         balance: Balance::Maglev(HashKey::Path),
+        panic_threshold: Some(Percent::clamped(30)),
+        slow_start: Some(Duration::from_secs(20)),
         health_check: Some(HealthCheck {
             interval: Duration::from_secs(9),
             timeout: Duration::from_secs(2),

@@ -11,18 +11,23 @@ use super::balance::{self, Balance};
 use super::health_check::{self, HealthCheck};
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, Retry};
-use super::section::{Entry, Section, check_name, is_off, positive};
+use super::section::{Entry, Section, Switch, check_name, is_off, positive, switch};
 use super::tree::{Node, Value};
 use super::upstream_tls::{self, UpstreamTls};
-use crate::units::{Mistake, SizeLimit};
+use crate::units::{Mistake, Percent, SizeLimit};
 
 const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
 const BACKENDS: &str = "write `backends: [127.0.0.1:9001, 127.0.0.1:9002]`";
 
 /// pingora's `RoundRobin` keeps one entry per unit of weight: more would cost megabytes and say nothing new.
 const MOST_WEIGHT: u64 = 1000;
+/// A tier for each data centre that anybody has, and some.
+const HIGHEST_TIER: u64 = 15;
 /// pingora's `RoundRobin` counts backends in 16 bits.
 const MOST_BACKENDS: usize = 65_535;
+/// With more than half of the backends out, it is likelier that the judges err, or that a few are to carry too much.
+const DEFAULT_PANIC_THRESHOLD: Percent = Percent::clamped(50);
+
 /// Backends that serve one purpose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
@@ -32,6 +37,10 @@ pub struct Upstream {
     pub backends: Vec<Backend>,
     /// How one of them is picked.
     pub balance: Balance,
+    /// Below this share of fit backends health is ignored; None: never.
+    pub panic_threshold: Option<Percent>,
+    /// Over this time a backend that comes back or is added is given more and more of its share; None: all at once.
+    pub slow_start: Option<Duration>,
     /// None: a backend is fit until traffic says otherwise.
     pub health_check: Option<HealthCheck>,
     /// None: a request is tried once.
@@ -53,6 +62,8 @@ impl Upstream {
             name: name.into(),
             backends,
             balance: Balance::default(),
+            panic_threshold: Some(DEFAULT_PANIC_THRESHOLD),
+            slow_start: None,
             health_check: Some(HealthCheck::default()),
             retry: Some(Retry::default()),
             protocol: Protocol::default(),
@@ -71,12 +82,14 @@ pub struct Backend {
     pub address: BackendAddress,
     /// Its share of the traffic, relative to the others; 0 takes none. Up to 1000.
     pub weight: u32,
+    /// Serves when the lower ones cannot; 0 to 15.
+    pub tier: u32,
 }
 
 impl Backend {
-    /// A backend of weight 1.
+    /// A backend of weight 1, in the first tier.
     pub fn new(address: BackendAddress) -> Self {
-        Backend { address, weight: 1 }
+        Backend { address, weight: 1, tier: 0 }
     }
 }
 
@@ -150,6 +163,19 @@ fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstre
         name: name.to_owned(),
         backends,
         balance: section.entry("balance").and_then(|entry| balance::read(report, entry)).unwrap_or_default(),
+        panic_threshold: section.parsed("panic_threshold", Some(DEFAULT_PANIC_THRESHOLD), |text| match text {
+            _ if switch(text) == Ok(Switch::Off) => Ok(None),
+            _ => text.parse().and_then(|share| match share {
+                share if share == Percent::clamped(0) => {
+                    Err(Mistake::new("`panic_threshold` cannot be `0%`", "write `panic_threshold: off`"))
+                }
+                share => Ok(Some(share)),
+            }),
+        }),
+        slow_start: section.parsed("slow_start", None, |text| match text {
+            _ if switch(text) == Ok(Switch::Off) => Ok(None),
+            _ => positive("slow_start", text, "write `slow_start: off`").map(Some),
+        }),
         health_check: health_check::read(&mut section),
         retry: retry::read(&mut section),
         protocol: section.parsed("protocol", Protocol::default(), |text| match text {
@@ -212,9 +238,11 @@ fn read_backend(report: &Report, node: &Node) -> Option<(Backend, Place)> {
             let written = section.required("address", "write `{ address: 127.0.0.1:9001, weight: 3 }`");
             let address = written.and_then(|entry| entry.parsed(report, parse));
             let weight = section.number("weight", 1, 0..=MOST_WEIGHT);
+            let tier = section.number("tier", 0, 0..=HIGHEST_TIER);
             section.close();
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-            Some((Backend { address: address?, weight }, written?.node.place))
+            let tier = u32::try_from(tier).unwrap_or(u32::MAX);
+            Some((Backend { address: address?, weight, tier }, written?.node.place))
         }
         Value::Null | Value::Sequence(_) => {
             let message = format!("a backend must be an address, not {}", super::section::kind_of(&node.value));

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
@@ -14,7 +14,11 @@ use super::UpstreamState;
 use super::health::{Health, Thresholds, Turned, Verdict};
 use super::latency::SharedLatency;
 use super::outcome::Outcome;
+use super::standing::{Against, Standing};
 use crate::failure::Reason;
+
+/// No number of milliseconds since anything.
+const FROM_THE_START: u64 = u64::MAX;
 
 /// A backend as one configuration sees it.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Backend {
     pub name: String,
     /// Share of the requests, relative to the others; 0 takes none.
     pub weight: u32,
+    /// Serves when the lower ones cannot.
+    pub tier: u32,
     /// What pingora connects to.
     pub peer: HttpPeer,
     /// What is learnt about it.
@@ -34,11 +40,14 @@ pub struct Backend {
 pub struct State {
     /// How long it takes to answer.
     pub latency: SharedLatency,
+    /// What stands against it.
+    pub standing: Standing,
+    /// Since when it is fit, in milliseconds of the group's time; never for one that was so from the start.
+    fit_since: AtomicU64,
     /// What its upstream has learnt.
     group: Arc<UpstreamState>,
     upstream: String,
     backend: String,
-    healthy: AtomicBool,
     suspected: AtomicBool,
     health: Mutex<Health>,
     in_flight: AtomicUsize,
@@ -56,7 +65,8 @@ impl State {
             group,
             upstream: upstream.to_owned(),
             backend: backend.to_owned(),
-            healthy: AtomicBool::new(true),
+            standing: Standing::default(),
+            fit_since: AtomicU64::new(FROM_THE_START),
             suspected: AtomicBool::new(false),
             health: Mutex::default(),
             in_flight: AtomicUsize::new(0),
@@ -66,9 +76,36 @@ impl State {
         }
     }
 
-    /// Whether it takes requests.
-    pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+    /// Whether nothing stands against it.
+    pub fn is_fit(&self) -> bool {
+        self.standing.is_fit()
+    }
+
+    /// It was added to a group that was there before.
+    pub fn added(&self, now: Instant) {
+        self.fit_since.store(self.group.milliseconds(now), Ordering::Relaxed);
+    }
+
+    /// How long it has been fit since it came back or was added; none if it was never away.
+    pub fn fit_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.fit_since.load(Ordering::Relaxed);
+        let elapsed = || self.group.milliseconds(now).saturating_sub(since);
+        (since != FROM_THE_START).then(|| Duration::from_millis(elapsed()))
+    }
+
+    /// From now on this stands against it.
+    pub fn hold(&self, against: Against) {
+        if self.standing.hold(against).is_some() {
+            self.group.turned();
+        }
+    }
+
+    /// From now on this does not.
+    pub fn forgive(&self, against: Against) {
+        if self.standing.forgive(against).is_some() {
+            self.added(Instant::now());
+            self.group.turned();
+        }
     }
 
     /// Requests that it is serving.
@@ -94,11 +131,11 @@ impl State {
         match turned {
             None => {}
             Some(Turned::Healthy) => {
-                self.healthy.store(true, Ordering::Relaxed);
+                self.forgive(Against::Unreachable);
                 log::info!(upstream = self.upstream, backend = self.backend; "backend turned healthy");
             }
             Some(Turned::Unhealthy) => {
-                self.healthy.store(false, Ordering::Relaxed);
+                self.hold(Against::Unreachable);
                 log::warn!(upstream = self.upstream, backend = self.backend, why; "backend turned unhealthy");
             }
         }
@@ -110,7 +147,7 @@ impl State {
     pub fn forget_health(&self) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.suspected.store(false, Ordering::Relaxed);
-        self.healthy.store(true, Ordering::Relaxed);
+        self.forgive(Against::Unreachable);
     }
 
     /// Whether failures are being counted against it though it is still healthy: then a success clears it.

@@ -8,24 +8,27 @@ pub mod health;
 pub mod health_check;
 mod latency;
 pub mod outcome;
+mod pick;
 pub mod resolve;
 mod retry_budget;
 mod selector;
+pub mod standing;
+mod tier;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use fastrand::Rng;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
-use self::backend::{Backend, InFlight, State};
+use self::backend::{Backend, State};
 use self::health::Thresholds;
+use self::pick::Panic;
+pub use self::pick::Tried;
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
-use self::selector::{Selector, Sight};
-use crate::balance::Key;
+use self::tier::Tier;
 use crate::balance::peak_ewma::Tick;
 use crate::config;
 use crate::forward::peer;
@@ -42,7 +45,8 @@ pub struct Upstream {
     pub backends: Vec<Arc<Backend>>,
     /// What is counted and kept for the whole upstream.
     pub state: Arc<UpstreamState>,
-    selector: Selector,
+    /// By number.
+    pub tiers: Box<[Tier]>,
     by_address: HashMap<SocketAddr, usize>,
 }
 
@@ -52,6 +56,10 @@ pub struct UpstreamState {
     /// When ticks began.
     began: Instant,
     in_flight: AtomicUsize,
+    /// How often any backend has turned fit or unfit.
+    turns: AtomicU32,
+    /// Whether health is ignored.
+    pub panic: Panic,
     requests: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
@@ -63,6 +71,8 @@ impl Default for UpstreamState {
         UpstreamState {
             began: Instant::now(),
             in_flight: AtomicUsize::new(0),
+            turns: AtomicU32::new(0),
+            panic: Panic::default(),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
@@ -75,7 +85,25 @@ impl UpstreamState {
     /// The time as latencies count it.
     pub fn tick(&self, now: Instant) -> Tick {
         // Wraps around after 49 days, as ticks may.
-        now.saturating_duration_since(self.began).as_millis() as Tick
+        self.milliseconds(now) as Tick
+    }
+
+    fn milliseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// Requests in flight at all backends.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// A backend has turned: whatever was counted must be counted again.
+    fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::Release);
+    }
+
+    fn turns(&self) -> u32 {
+        self.turns.load(Ordering::Acquire)
     }
 
     /// Requests that were tried again.
@@ -86,30 +114,6 @@ impl UpstreamState {
     /// Requests that were not tried again because the budget was used up.
     pub fn retries_refused(&self) -> u64 {
         self.retries_refused.load(Ordering::Relaxed)
-    }
-}
-
-/// Backends that a request has been sent to, so that another is preferred next time.
-///
-/// The first needs no allocation: most requests are sent once.
-#[derive(Debug, Default)]
-pub struct Tried {
-    first: Option<usize>,
-    more: Vec<usize>,
-}
-
-impl Tried {
-    /// Remembers a backend.
-    pub fn add(&mut self, index: usize) {
-        if self.first.is_none() {
-            self.first = Some(index);
-        } else {
-            self.more.push(index);
-        }
-    }
-
-    fn contains(&self, index: usize) -> bool {
-        self.first == Some(index) || self.more.contains(&index)
     }
 }
 
@@ -133,21 +137,28 @@ impl Upstream {
         let state = former.map(|former| former.state.clone()).unwrap_or_default();
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
-        for Resolved { address, host, weight } in resolved {
+        for Resolved { address, host, weight, tier } in resolved {
             if by_address.contains_key(address) {
                 continue;
             }
             by_address.insert(address.clone(), backends.len());
             let name = resolve::display(address);
-            let state = known
-                .get(address)
-                .map_or_else(|| Arc::new(State::new(state.clone(), &config.name, &name)), |known| (*known).clone());
+            let state = known.get(address).map_or_else(
+                || {
+                    let added = State::new(state.clone(), &config.name, &name);
+                    if former.is_some() {
+                        added.added(Instant::now());
+                    }
+                    Arc::new(added)
+                },
+                |known| (*known).clone(),
+            );
             let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
-            backends.push(Arc::new(Backend { name, weight: *weight, peer, state }));
+            backends.push(Arc::new(Backend { name, weight: *weight, tier: *tier, peer, state }));
         }
         Upstream {
             name: config.name.clone(),
-            selector: Selector::new(&config.balance, &backends),
+            tiers: Tier::all(&config.balance, &backends),
             state,
             by_address,
             backends,
@@ -158,37 +169,6 @@ impl Upstream {
     /// Counts a request, which earns its share of the retry budget.
     pub fn count_request(&self) {
         self.state.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether any backend could be picked now.
-    pub fn has_fit(&self) -> bool {
-        self.backends.iter().any(|backend| backend.weight > 0 && self.is_fit(backend))
-    }
-
-    /// A backend whose health nobody watches is taken for healthy.
-    fn is_fit(&self, backend: &Backend) -> bool {
-        self.config.health_check.is_none() || backend.state.healthy()
-    }
-
-    /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one. `key` is what
-    /// the request is hashed by, where the policy hashes and the request has it.
-    pub fn pick(&self, tried: &Tried, key: Option<Key>, now: Instant) -> Option<InFlight> {
-        let sight = Sight {
-            backends: &self.backends,
-            by_address: &self.by_address,
-            in_flight: self.state.in_flight.load(Ordering::Relaxed),
-            key,
-            now: self.state.tick(now),
-        };
-        // Seeded from the thread's own generator.
-        let mut rng = Rng::new();
-        let fit = |index: usize| self.backends.get(index).is_some_and(|backend| self.is_fit(backend));
-        let fresh = self.selector.select(&sight, &mut rng, |index| fit(index) && !tried.contains(index));
-        let index = match fresh {
-            None if tried.first.is_some() => self.selector.select(&sight, &mut rng, fit),
-            fresh => fresh,
-        }?;
-        Some(InFlight::begin(self.backends.get(index)?.clone(), index, now))
     }
 
     /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since

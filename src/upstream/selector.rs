@@ -58,12 +58,10 @@ pub struct Sight<'a> {
 }
 
 impl Selector {
-    /// Over those of these backends that have a weight.
-    pub fn new(balance: &Balance, backends: &[Arc<Backend>]) -> Selector {
-        let members: Vec<Member> = backends
-            .iter()
-            .enumerate()
-            .filter(|(_, backend)| backend.weight > 0)
+    /// Over the backends at these places, all of which have a weight.
+    pub fn new(balance: &Balance, backends: &[Arc<Backend>], places: &[usize]) -> Selector {
+        let placed = || places.iter().filter_map(|place| Some((*place, backends.get(*place)?)));
+        let members: Vec<Member> = placed()
             .map(|(place, backend)| Member { place, weight: backend.weight, name: backend.name.clone() })
             .collect();
         if members.is_empty() {
@@ -71,7 +69,7 @@ impl Selector {
         }
         let random = Random::new(&members);
         match balance {
-            Balance::RoundRobin => Selector::in_turn(backends),
+            Balance::RoundRobin => Selector::in_turn(placed().map(|(_, backend)| backend).collect()),
             Balance::Random => Selector::Random(random),
             Balance::LeastRequest => Selector::LeastRequest(random),
             Balance::PeakEwma => {
@@ -83,8 +81,7 @@ impl Selector {
         }
     }
 
-    fn in_turn(backends: &[Arc<Backend>]) -> Selector {
-        let weighted: Vec<&Arc<Backend>> = backends.iter().filter(|backend| backend.weight > 0).collect();
+    fn in_turn(weighted: Vec<&Arc<Backend>>) -> Selector {
         let equal = weighted.iter().map(|backend| backend.weight).collect::<BTreeSet<u32>>().len() == 1;
         let candidates = weighted
             .iter()

@@ -162,3 +162,47 @@ fn what_was_learnt_of_latency_survives_a_reload() {
     let counts = counted((0..20).map(|_| balancer.get("/").text()));
     assert!(counts.get("quick") >= Some(&18), "{counts:?}");
 }
+
+#[test]
+fn the_second_tier_serves_while_the_first_is_down_and_gives_back() {
+    let (first, second) = (Origin::named("first"), Origin::named("second"));
+    let backends = [first.address.to_string(), format!("{{ address: {}, tier: 1 }}", second.address)];
+    let check = "health_check: { interval: 100ms, timeout: 1s }";
+    let balancer = Balancer::before(backends).upstream(check).start();
+    assert_eq!(counted((0..5).map(|_| balancer.get("/").text())), BTreeMap::from([("first".to_owned(), 5)]));
+    let address = first.die();
+    assert_eq!(counted((0..5).map(|_| balancer.get("/").text())), BTreeMap::from([("second".to_owned(), 5)]));
+    balancer.wait_healthy(address, false);
+    let back = Origin::start_at(address, |_| Answer::Ok("back".to_owned()));
+    balancer.wait_healthy(address, true);
+    assert_eq!(counted((0..5).map(|_| balancer.get("/").text())), BTreeMap::from([("back".to_owned(), 5)]));
+    drop(back);
+}
+
+#[test]
+fn a_backend_that_comes_back_starts_slowly() {
+    let (steady, gone) = (Origin::named("steady"), Origin::named("gone"));
+    let address = gone.address;
+    let settings = "slow_start: 1h, health_check: { interval: 100ms, timeout: 1s }";
+    let balancer = Balancer::before([steady.address, address]).upstream(settings).start();
+    let share = || counted((0..100).map(|_| balancer.get("/").text()));
+    assert_eq!(share()["gone"], 50, "at the start of the process all have their share");
+    drop(gone);
+    balancer.wait_healthy(address, false);
+    let back = Origin::start_at(address, |_| Answer::Ok("back".to_owned()));
+    balancer.wait_healthy(address, true);
+    // A tenth of its turns: 5 expected.
+    assert!(share().get("back") <= Some(&20), "{:?}", share());
+    drop(back);
+}
+
+#[test]
+fn panic_is_said_once_and_shown() {
+    let (alive, dead) = (Origin::named("alive"), crate::support::free_address());
+    let also_dead = crate::support::free_address();
+    let balancer = Balancer::before([alive.address, dead, also_dead]).start();
+    assert_eq!(counted((0..10).map(|_| balancer.get("/").text())), BTreeMap::from([("alive".to_owned(), 10)]));
+    assert_eq!(balancer.metric("evenkeel_upstream_panic{upstream=\"app\"}"), 1.0);
+    assert_eq!(balancer.metric("evenkeel_panic_picks_total{upstream=\"app\"}"), 10.0);
+    assert_eq!(balancer.log().matches("panic began").count(), 1);
+}
