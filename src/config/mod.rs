@@ -16,6 +16,7 @@ mod health_check;
 mod listeners;
 mod matches;
 mod normalization;
+mod outlier_detection;
 mod problem;
 mod retry;
 mod rewrite;
@@ -49,6 +50,7 @@ pub use health_check::HealthCheck;
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
 };
+pub use outlier_detection::{OutlierDetection, Stalls};
 pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};

@@ -16,7 +16,7 @@ use crate::units::{self, Mistake};
 const LATER: [(&str, &[&str]); 4] = [
     ("", &["include", "tests", "via"]),
     ("listener tls", &["client_certificates"]),
-    ("upstream", &["outlier_detection", "circuit_breaker", "sticky"]),
+    ("upstream", &["circuit_breaker", "sticky"]),
     ("health check", &["http", "grpc"]),
 ];
 

@@ -8,11 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Against {
     /// It cannot be connected to.
     Unreachable = 1,
-}
-
-impl Against {
-    /// All there is.
-    pub const ALL: [Against; 1] = [Against::Unreachable];
+    /// Its traffic has taken it out.
+    Ejected = 2,
 }
 
 /// What stands against one backend; at first nothing.
@@ -60,6 +57,8 @@ mod tests {
         assert_eq!(standing.forgive(Against::Unreachable), None);
         assert_eq!(standing.hold(Against::Unreachable), Some(Turn::Unfit));
         assert_eq!(standing.hold(Against::Unreachable), None);
+        assert_eq!(standing.hold(Against::Ejected), None);
+        assert_eq!(standing.forgive(Against::Ejected), None);
         assert!(!standing.is_fit() && standing.has(Against::Unreachable));
         assert_eq!(standing.forgive(Against::Unreachable), Some(Turn::Fit));
         assert!(standing.is_fit());

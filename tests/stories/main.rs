@@ -28,6 +28,7 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod outliers;
 mod paths;
 mod proxy_protocol;
 mod reloading;
