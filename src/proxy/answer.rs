@@ -46,7 +46,8 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     }
     context.change_answer(session, &mut response)?;
     if session.req_header().method == http::Method::HEAD {
-        return session.write_response_header(Box::new(response), true).await;
+        session.write_response_header(Box::new(response), true).await?;
+        return session.as_mut().finish_body().await;
     }
     session.write_response_header(Box::new(response), false).await?;
     session.write_response_body(Some(body.into()), true).await
