@@ -53,7 +53,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9, connections_per_client: 3 }",
         "",
         "",
     ));
@@ -72,7 +72,12 @@ fn every_key_of_a_listener_changes_it() {
             response_write_idle: Duration::from_secs(3),
             keep_alive: Duration::from_secs(4),
         },
-        limits: ListenerLimits { request_header: ByteSize(1_000_000), request_headers: 7, connections: Limit::At(9) },
+        limits: ListenerLimits {
+            request_header: ByteSize(1_000_000),
+            request_headers: 7,
+            connections: Limit::At(9),
+            connections_per_client: Limit::At(3),
+        },
     };
     assert_eq!(config.listeners, [expected]);
 }

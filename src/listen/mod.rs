@@ -16,6 +16,7 @@ mod connection;
 mod core;
 mod deadline;
 mod edge;
+mod household;
 mod listener;
 mod preface;
 mod proxy_protocol;

@@ -119,14 +119,19 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
         request_header: written.timeouts.request_header,
         keep_alive: written.timeouts.keep_alive,
         header_bytes: u32::try_from(written.limits.request_header.0).unwrap_or(u32::MAX),
-        connections: match written.limits.connections {
-            Limit::Unlimited => None,
-            Limit::At(most) => Some(most),
-        },
+        connections: most(written.limits.connections),
+        connections_per_client: most(written.limits.connections_per_client),
         http2,
         proxy_protocol: written.proxy_protocol,
         tls: tls.map_err(|error| CompileError(format!("listener `{}`: {error}", written.name)))?,
     })
+}
+
+fn most(limit: Limit) -> Option<u64> {
+    match limit {
+        Limit::Unlimited => None,
+        Limit::At(most) => Some(most),
+    }
 }
 
 fn listener_rules(written: &config::Listener, listener: Arc<Listener>) -> ListenerRules {
