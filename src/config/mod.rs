@@ -21,6 +21,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod upstreams;
+mod via;
 
 use std::fmt;
 use std::fs::File;
@@ -70,6 +71,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// Whose word on a client's address is believed.
     pub client_address: identity::Rules,
+    /// Our name in the field `Via`; none: the field is left alone.
+    pub via: Option<String>,
     /// What failures look like.
     pub error_pages: Pages,
     /// In the order of the file; at least one.
@@ -89,6 +92,7 @@ impl Config {
             admin: Some(Admin::default()),
             access_log: Some(AccessLog::default()),
             client_address: identity::Rules::default(),
+            via: None,
             error_pages: Pages::default(),
             listeners,
             upstreams,
@@ -127,6 +131,7 @@ impl Clone for Config {
             admin: self.admin.clone(),
             access_log: self.access_log.clone(),
             client_address: self.client_address.clone(),
+            via: self.via.clone(),
             error_pages: self.error_pages.clone(),
             listeners: self.listeners.clone(),
             upstreams: self.upstreams.clone(),
@@ -240,6 +245,7 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     }
     let config = Config {
         access_log: access_log::read(report, top.entry("access_log"), folder),
+        via: via::read(&mut top),
         error_pages: error_pages::read(report, top.entry("error_pages"), folder),
         client_address: client_address::read(top.section("client_address", "client address")),
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),

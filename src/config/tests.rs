@@ -155,6 +155,14 @@ fn trusted_proxies_are_networks_and_nobody_unless_it_is_written() {
 }
 
 #[test]
+fn via_is_a_name_or_none() {
+    for (text, expected) in [("", None), ("via: off", None), ("via: edge-1.example", Some("edge-1.example".to_owned()))]
+    {
+        assert_eq!(parsed(&file("", "", text)).via, expected);
+    }
+}
+
+#[test]
 fn a_route_knows_its_listeners_and_its_upstream_by_index() {
     let config = parsed(
         "version: 1\nlisteners: { a: { address: \"[::1]:1\" }, b: { address: unix:/b.sock } }\nupstreams: { x: { backends: [x:1] }, y: { backends: [{ address: unix:/y, weight: 0 }] } }\nroutes: [ { upstream: y }, { name: second, listeners: [b], upstream: x, limits: { request_body: unlimited } } ]\n",

@@ -3,7 +3,9 @@
 
 pub mod deadline;
 pub mod fields;
+pub mod max_forwards;
 pub mod origin;
 pub mod peer;
 pub mod retry;
 pub mod tunnel;
+pub mod via;

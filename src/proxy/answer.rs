@@ -66,6 +66,17 @@ async fn linger(session: &mut Session) {
     }
 }
 
+/// Answers an OPTIONS that goes no further (RFC 9110, section 7.6.2): there is nothing to tell of a balancer.
+///
+/// # Errors
+/// pingora's, when the client cannot be written to.
+pub async fn options(session: &mut Session, context: &Context) -> Result<()> {
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(2))?;
+    response.insert_header(CONTENT_LENGTH, 0)?;
+    response.insert_header(X_REQUEST_ID, context.id.value())?;
+    session.write_response_header(Box::new(response), true).await
+}
+
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
 pub async fn failure_if_possible(session: &mut Session, context: &Context, reason: Reason) -> u16 {
     let begun = session.response_written().is_some_and(|response| !response.status.is_informational());

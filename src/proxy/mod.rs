@@ -38,7 +38,7 @@ use pingora::{Error, Result};
 
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
-use crate::forward::fields;
+use crate::forward::{fields, max_forwards};
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
@@ -75,6 +75,10 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match context.admit(session) {
+            Ok(()) if max_forwards::ends_here(session.req_header()) => {
+                answer::options(session, context).await?;
+                Ok(true)
+            }
             Ok(()) => Ok(false),
             Err(reason) => {
                 context.fail(reason);
@@ -113,10 +117,14 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        max_forwards::decrement(request)?;
+        if let Some(via) = &context.snapshot.via {
+            via.request(request, session.req_header().version)?;
+        }
         fields::to_backend(request, context.origin())
     }
 
@@ -143,7 +151,10 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         context.answered(response.status);
-        Ok(())
+        match &context.snapshot.via {
+            Some(via) => via.response(response),
+            None => Ok(()),
+        }
     }
 
     async fn response_filter(

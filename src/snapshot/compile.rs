@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
+use crate::forward::via::Via;
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
@@ -87,6 +88,7 @@ pub fn compile(
         listeners: rules,
         upstreams,
         client_address: config.client_address.clone(),
+        via: config.via.as_deref().and_then(Via::new),
         error_pages: config.error_pages.clone(),
         access_log,
     };

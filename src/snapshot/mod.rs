@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 pub use compile::{CompileError, Compiled, compile};
 
 use crate::error_pages::Pages;
+use crate::forward::via::Via;
 use crate::identity;
 use crate::listen::Listener;
 use crate::observe::access_log::AccessLog;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Whose word on the client's address is believed.
     pub client_address: identity::Rules,
+    /// Our entry in the field `Via`, if we make one.
+    pub via: Option<Via>,
     /// What failures look like.
     pub error_pages: Pages,
     /// Where finished requests are written.
