@@ -1,13 +1,13 @@
 //! A whole request on one page: pingora's phases, each one call into one stage.
 //!
 //! ```text
-//!  head read ── early_request_filter   limits and time-outs of the listener     listen
+//!  head read ── early_request_filter   who asks? time-outs of the listener      identity, listen
 //!            ── request_filter         understood? which route?                 admit, route
 //!        ┌──▶── upstream_peer          which backend?                           upstream
 //!        │   ── fail_to_connect        no connection: another one?              forward::retry
 //!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
 //!        │   ── upstream_request_filter  head made ours                         forward::fields
-//!        │   ── request_body_filter    (each piece)
+//!        │   ── request_body_filter    (each piece) within its limit?
 //!        │   ── upstream_response_filter  the backend has answered
 //!        │   ── response_filter        head made ours                           forward::fields
 //!        │   ── upstream_response_body_filter  (each piece)
