@@ -10,7 +10,7 @@ from statistics import median
 from proxies import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-TITLES = {"evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "yardstick": "pingora, bare"}
+TITLES = {"evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes"}
 
 
 def machine():

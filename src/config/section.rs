@@ -14,12 +14,9 @@ use crate::units::{self, Mistake};
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
 const LATER: [(&str, &[&str]); 5] = [
-    ("", &["include", "tests", "via"]),
+    ("", &["include", "tests"]),
     ("listener tls", &["client_certificates"]),
-    (
-        "upstream",
-        &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky", "protocol", "tls"],
-    ),
+    ("upstream", &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky"]),
     ("backend", &["tier"]),
     ("health check", &["http", "grpc"]),
 ];

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use super::Folder;
 use super::address::BackendAddress;
 use super::health_check::{self, HealthCheck};
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, Retry};
-use super::section::{Entry, Section, check_name, positive};
+use super::section::{Entry, Section, check_name, is_off, positive};
 use super::suggest;
 use super::tree::{Node, Value};
+use super::upstream_tls::{self, UpstreamTls};
 use crate::units::{Mistake, SizeLimit};
 
 const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
@@ -34,6 +36,10 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// None: a request is tried once.
     pub retry: Option<Retry>,
+    /// What is spoken to backends.
+    pub protocol: Protocol,
+    /// None: without TLS.
+    pub tls: Option<UpstreamTls>,
     /// How long a backend may take.
     pub timeouts: UpstreamTimeouts,
     /// The largest body of a request, unless a route says otherwise.
@@ -49,6 +55,8 @@ impl Upstream {
             balance: Balance::default(),
             health_check: Some(HealthCheck::default()),
             retry: Some(Retry::default()),
+            protocol: Protocol::default(),
+            tls: None,
             timeouts: UpstreamTimeouts::default(),
             // Backends have limits of their own, and know what their uploads are.
             request_body: SizeLimit::Unlimited,
@@ -78,6 +86,16 @@ pub enum Balance {
     /// One after the other, by weight.
     #[default]
     RoundRobin,
+}
+
+/// What is spoken to backends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: asked for in the TLS handshake, or without TLS by prior knowledge (RFC 9113, section 3.3).
+    Http2,
 }
 
 /// How long a backend may take.
@@ -114,7 +132,7 @@ impl Default for UpstreamTimeouts {
 }
 
 /// The upstreams in the order of the file; their names stay in step with the keys even after problems.
-pub(super) fn read(report: &Report, entry: Option<Entry<'_>>) -> Vec<Upstream> {
+pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_>) -> Vec<Upstream> {
     let named = entry.map_or(&[][..], |entry| entry.named(report, EXAMPLE));
     named
         .iter()
@@ -122,22 +140,35 @@ pub(super) fn read(report: &Report, entry: Option<Entry<'_>>) -> Vec<Upstream> {
             check_name(report, "an upstream", &key.text, key.place);
             let title = format!("upstream `{}`", key.text);
             let section = Section::open(report, "upstream", title, Some(key.place), node);
-            section.map_or_else(|| Upstream::new(key.text.as_str(), Vec::new()), |section| read_one(section, &key.text))
+            section.map_or_else(
+                || Upstream::new(key.text.as_str(), Vec::new()),
+                |section| read_one(section, &key.text, folder),
+            )
         })
         .collect()
 }
 
-fn read_one(mut section: Section<'_>, name: &str) -> Upstream {
+fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstream {
     let report = section.report();
+    let backends = section.required("backends", BACKENDS).map(|entry| read_backends(report, entry, name));
+    let backends = backends.unwrap_or_default();
+    let tls = section.entry("tls").filter(|tls| !is_off(tls.node));
+    let tls = tls.and_then(|tls| upstream_tls::read(&section, tls, folder, &backends));
     let upstream = Upstream {
         name: name.to_owned(),
-        backends: section
-            .required("backends", BACKENDS)
-            .map(|entry| read_backends(report, entry, name))
-            .unwrap_or_default(),
+        backends,
         balance: section.entry("balance").and_then(|entry| read_balance(report, entry)).unwrap_or_default(),
         health_check: health_check::read(&mut section),
         retry: retry::read(&mut section),
+        protocol: section.parsed("protocol", Protocol::default(), |text| match text {
+            "http1" => Ok(Protocol::Http1),
+            "http2" => Ok(Protocol::Http2),
+            _ => Err(Mistake::new(
+                format!("`{text}` is not a protocol that backends are spoken to in"),
+                "write `http1` or `http2`",
+            )),
+        }),
+        tls,
         timeouts: read_timeouts(section.section("timeouts", "upstream timeouts")),
         request_body: read_request_body(section.section("limits", "upstream limits")).unwrap_or(SizeLimit::Unlimited),
     };

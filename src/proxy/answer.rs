@@ -46,10 +46,22 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     }
     context.change_answer(session, &mut response)?;
     if session.req_header().method == http::Method::HEAD {
-        return session.write_response_header(Box::new(response), true).await;
+        session.write_response_header(Box::new(response), true).await?;
+        return session.as_mut().finish_body().await;
     }
     session.write_response_header(Box::new(response), false).await?;
     session.write_response_body(Some(body.into()), true).await
+}
+
+/// Answers an OPTIONS that goes no further (RFC 9110, section 7.6.2): there is nothing to tell of a balancer.
+///
+/// # Errors
+/// pingora's, when the client cannot be written to.
+pub async fn options(session: &mut Session, context: &Context) -> Result<()> {
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(2))?;
+    response.insert_header(CONTENT_LENGTH, 0)?;
+    response.insert_header(X_REQUEST_ID, context.id.value())?;
+    session.write_response_header(Box::new(response), true).await
 }
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.

@@ -1,6 +1,7 @@
 //! The attempts of a request: each picks a backend, connects, waits for the answer, and may be made again.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -11,11 +12,14 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
+use crate::config::Protocol;
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
-use crate::forward::deadline::{Deadline, Limits, Phase};
+use crate::forward::deadline::{Deadline, Ends, Limits, Phase};
 use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{answer, peer, retry};
+use crate::interrupt::Interrupt;
+use crate::listen;
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
 
@@ -33,6 +37,8 @@ pub struct Attempt {
     upgrade: Option<PoliteConnect>,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
+    /// What ends the request where its connection to the backend is shared.
+    interrupt: Option<Arc<Interrupt>>,
     /// Interim answers so far.
     interim: u32,
     /// Whether the backend has switched protocols.
@@ -66,11 +72,13 @@ impl Context {
         };
         let mut peer = peer::within(peer::with_timeouts(peer, &destination.timeouts), left);
         // pingora times no body of HTTP/2.
-        let rules = self.rules().filter(|_| session.is_http2());
+        let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
+        let shared = upgrade.is_none() && destination.upstream.config.protocol == Protocol::Http2;
         let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
+        let interrupt = (shared && limits.is_some()).then(|| listen::interrupt_of(session));
         if limits.is_some() {
             peer.options.read_timeout = None;
         }
@@ -81,6 +89,7 @@ impl Context {
             began: Instant::now(),
             upgrade,
             limits,
+            interrupt,
             interim: 0,
             switched: false,
             deadline: None,
@@ -89,7 +98,7 @@ impl Context {
     }
 
     /// There is a connection.
-    pub(super) fn connected(&mut self, reused: bool, descriptor: RawFd) {
+    pub(super) fn connected(&mut self, session: &mut Session, reused: bool, descriptor: RawFd) {
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
@@ -101,12 +110,18 @@ impl Context {
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
-        let upgrade = attempt.upgrade.as_ref();
-        let descriptor = upgrade.map_or((descriptor >= 0).then_some(descriptor), PoliteConnect::descriptor);
-        if let (Some(limits), Some(descriptor)) = (attempt.limits, descriptor) {
-            // An upgrade has no body whose end would tell that it is the backend's turn.
-            let phase = if upgrade.is_some() { Phase::FirstByte } else { Phase::Request };
-            attempt.deadline = Some(Deadline::watch(limits, phase, descriptor));
+        let ends = match &attempt.upgrade {
+            Some(upgrade) => upgrade.descriptor().map(Ends::Connection),
+            None if destination.upstream.config.protocol == Protocol::Http2 => {
+                attempt.interrupt.clone().map(Ends::Wait)
+            }
+            None => (descriptor >= 0).then_some(Ends::Connection(descriptor)),
+        };
+        if let (Some(limits), Some(ends)) = (attempt.limits, ends) {
+            // What has no body has no end of it that would tell that it is the backend's turn.
+            let bodiless = attempt.upgrade.is_some() || session.is_body_empty();
+            let phase = if bodiless { Phase::FirstByte } else { Phase::Request };
+            attempt.deadline = Some(Deadline::watch(limits, phase, ends));
         }
     }
 
@@ -180,6 +195,8 @@ impl Context {
             Reason::Internal
         } else if late {
             Reason::ConnectTimeout
+        } else if matches!(error.etype(), ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert) {
+            Reason::TlsFailed
         } else {
             Reason::ConnectFailed
         };
@@ -205,6 +222,8 @@ impl Context {
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
+        } else if is_refused(&error) {
+            retry::Progress::Refused
         } else {
             retry::Progress::Sent
         };
@@ -252,6 +271,20 @@ impl Context {
     }
 }
 
+/// Whether a backend of HTTP/2 has said that it did nothing with the request (RFC 9113, sections 6.8 and 8.7).
+fn is_refused(error: &Error) -> bool {
+    error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)))
+    })
+}
+
+/// Whether a backend of HTTP/2 has ended the stream or the connection, or the connection has ended by itself.
+fn is_h2_end(error: &Error) -> bool {
+    let h2 = error.root_cause().downcast_ref::<h2::Error>();
+    h2.is_some_and(|error| error.is_io() || error.is_remote())
+}
+
 /// What an error of pingora's means for the request.
 pub(super) fn reason(error: &Error, answered: bool) -> Reason {
     let kind = error.etype();
@@ -260,7 +293,7 @@ pub(super) fn reason(error: &Error, answered: bool) -> Reason {
     match error.esource() {
         ErrorSource::Upstream if timed_out && answered => Reason::IdleTimeout,
         ErrorSource::Upstream if timed_out => Reason::FirstByteTimeout,
-        ErrorSource::Upstream if broken => Reason::Reset,
+        ErrorSource::Upstream if broken || is_h2_end(error) => Reason::Reset,
         ErrorSource::Upstream => Reason::BadResponse,
         ErrorSource::Downstream if matches!(kind, ErrorType::ReadTimedout) => Reason::RequestTimeout,
         ErrorSource::Downstream if broken || timed_out || matches!(kind, ErrorType::H2Error) => Reason::ClientGone,

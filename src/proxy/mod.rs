@@ -1,13 +1,13 @@
 //! A whole request on one page: pingora's phases, each one call into one stage.
 //!
 //! ```text
-//!  head read ── early_request_filter   limits and time-outs of the listener     listen
+//!  head read ── early_request_filter   who asks? time-outs of the listener      identity, listen
 //!            ── request_filter         understood? which route? answered here?  admit, route
 //!        ┌──▶── upstream_peer          which backend?                           upstream
 //!        │   ── fail_to_connect        no connection: another one?              forward::retry
 //!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
 //!        │   ── upstream_request_filter  head made ours, and the route's        forward::{fields, rewrite, header_rules}
-//!        │   ── request_body_filter    (each piece)
+//!        │   ── request_body_filter    (each piece) within its limit?
 //!        │   ── upstream_response_filter  the backend has answered           forward::answer
 //!        │   ── response_filter        head made ours, and the route's          forward::{fields, header_rules}
 //!        │   ── upstream_response_body_filter  (each piece)
@@ -20,6 +20,7 @@ mod answer;
 mod attempt;
 mod context;
 mod direct;
+mod http10;
 mod record;
 mod routing;
 
@@ -39,7 +40,7 @@ use pingora::{Error, Result};
 
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
-use crate::forward::{self, fields};
+use crate::forward::{self, fields, max_forwards};
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
@@ -78,6 +79,10 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match context.admit(session) {
+            Ok(Next::Forward) if max_forwards::ends_here(session.req_header()) => {
+                answer::options(session, context).await?;
+                Ok(true)
+            }
             Ok(Next::Forward) => Ok(false),
             Ok(Next::Answer) => {
                 direct::answer(session, context, &self.lifecycle).await?;
@@ -107,14 +112,14 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         descriptor: RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected(reused, descriptor);
+        context.connected(session, reused, descriptor);
         Ok(())
     }
 
@@ -124,6 +129,10 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        max_forwards::decrement(request)?;
+        if let Some(via) = &context.snapshot.via {
+            via.request(request, session.req_header().version)?;
+        }
         context.retarget(session, request)?;
         fields::to_backend(request, context.origin())?;
         context.change_request(session, request)
@@ -151,7 +160,11 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.answered(session, response)
+        context.answered(session, response)?;
+        match &context.snapshot.via {
+            Some(via) => via.response(response),
+            None => Ok(()),
+        }
     }
 
     async fn response_filter(
@@ -160,7 +173,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response);
+        fields::to_client(response, session.req_header().version);
         forward::answer::put_right(response);
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             context.change_answer(session, response)?;
@@ -245,7 +258,9 @@ impl Context {
         let listener = rules.listener.id;
         match listen::refusal_of(session) {
             Some(reason) => return Err(reason),
-            None if session.is_http2() => crate::admit::check(session.req_header(), limits)?,
+            None if session.req_header().version == http::Version::HTTP_2 => {
+                crate::admit::check(session.req_header(), limits)?
+            }
             // The connection has let nothing else pass.
             None => {}
         }

@@ -23,6 +23,8 @@ use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
 use self::selector::Selector;
 use crate::config;
+use crate::forward::peer;
+use crate::forward::tls::ClientTls;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -86,7 +88,12 @@ impl Tried {
 
 impl Upstream {
     /// Builds an upstream from backends whose names have been resolved, keeping what `former` has learnt.
-    pub fn new(config: config::Upstream, resolved: &[Resolved], former: Option<&Upstream>) -> Upstream {
+    pub fn new(
+        config: config::Upstream,
+        resolved: &[Resolved],
+        tls: Option<&ClientTls>,
+        former: Option<&Upstream>,
+    ) -> Upstream {
         let known: HashMap<&SocketAddr, &Arc<State>> = former
             .map(|former| {
                 former
@@ -98,7 +105,7 @@ impl Upstream {
             .unwrap_or_default();
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
-        for Resolved { address, weight } in resolved {
+        for Resolved { address, host, weight } in resolved {
             if by_address.contains_key(address) {
                 continue;
             }
@@ -106,7 +113,7 @@ impl Upstream {
             let name = resolve::display(address);
             let state =
                 known.get(address).map_or_else(|| Arc::new(State::new(&config.name, &name)), |known| (*known).clone());
-            let peer = crate::forward::peer::template(address, &config.timeouts);
+            let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
             backends.push(Arc::new(Backend { name, weight: *weight, peer, state }));
         }
         Upstream {

@@ -1,7 +1,9 @@
-//! The table against a slow, obvious matcher, and against the rules of the Gateway API.
+//! The table against a slow, obvious matcher, against the rules of the Gateway API, and by itself.
+
+mod gateway_api;
+mod model;
 
 use std::cell::Cell;
-use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use http::header::{COOKIE, HeaderName, HeaderValue};
@@ -54,85 +56,6 @@ fn get(host: &'static str, path: &str, fields: &[(&'static str, &'static str)]) 
         method: Method::GET,
         headers,
         client: None,
-    }
-}
-
-/// What the table is compared with: every rule is tried on every route, word for word as they are documented.
-mod model {
-    use super::*;
-
-    /// How specific the host is that matches best, if any does: the greater the more.
-    fn host(patterns: &[HostPattern], host: &str) -> Option<usize> {
-        if patterns.is_empty() {
-            return Some(0);
-        }
-        let one = |pattern: &HostPattern| match pattern {
-            HostPattern::Exact(name) => (name == host).then_some(1000),
-            HostPattern::Below(domain) => host.ends_with(&format!(".{domain}")).then_some(1 + domain.len()),
-        };
-        patterns.iter().filter_map(one).max()
-    }
-
-    fn is_below(folder: &str, path: &str) -> bool {
-        let folder = folder.strip_suffix('/').unwrap_or(folder);
-        folder.is_empty() || path == folder || path.starts_with(&format!("{folder}/"))
-    }
-
-    /// How specific the path is, if it matches.
-    fn path(pattern: Option<&PathPattern>, path: &str) -> Option<(bool, usize, bool)> {
-        let length = |folder: &str| folder.strip_suffix('/').unwrap_or(folder).len();
-        match pattern {
-            None => Some((false, 0, false)),
-            Some(PathPattern::Exact(exact)) => (exact == path).then_some((true, 0, false)),
-            Some(PathPattern::Prefix(prefix)) => is_below(prefix, path).then_some((false, length(prefix), false)),
-            Some(PathPattern::Regex(regex)) => {
-                regex.is_match(path.as_bytes()).then_some((false, length(&regex.folder()), true))
-            }
-        }
-    }
-
-    fn holds<'v>(wanted: &Wanted, values: impl IntoIterator<Item = &'v str>) -> bool {
-        let values: Vec<&str> = values.into_iter().collect();
-        match wanted {
-            Wanted::Exact(text) => values.contains(&text.as_str()),
-            Wanted::Pattern(pattern) => values.iter().any(|value| pattern.is_match(value.as_bytes())),
-            Wanted::Present => !values.is_empty(),
-            Wanted::Absent => values.is_empty(),
-        }
-    }
-
-    fn conditions(wanted: &Match, asked: &Asked) -> bool {
-        let fields = |name: &HeaderName| asked.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
-        let pairs = |text: &str, separator: char, name: &str| -> Vec<String> {
-            let pairs = text.split(separator).map(|pair| pair.trim().split_once('=').unwrap_or((pair.trim(), "")));
-            pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
-        };
-        let of = |values: &Vec<String>, wanted: &Wanted| holds(wanted, values.iter().map(String::as_str));
-        let cookies = asked.headers.get(COOKIE).map_or("", |value| value.to_str().unwrap());
-        (wanted.methods.is_empty() || wanted.methods.contains(&asked.method))
-            && wanted.headers.iter().all(|(name, wanted)| holds(wanted, fields(name)))
-            && wanted.query.iter().all(|(name, wanted)| of(&pairs(&asked.query, '&', name), wanted))
-            && wanted.cookies.iter().all(|(name, wanted)| of(&pairs(cookies, ';', name), wanted))
-            && (wanted.clients.is_empty()
-                || asked.client.is_some_and(|client| wanted.clients.iter().any(|network| network.contains(&client))))
-    }
-
-    /// The route that wins.
-    pub fn find(routes: &[(Vec<usize>, Match)], asked: &Asked) -> Option<usize> {
-        let matching = routes.iter().enumerate().filter_map(|(number, (listeners, wanted))| {
-            let host = host(&wanted.hosts, asked.host)?;
-            let path = path(wanted.path.as_ref(), &asked.path)?;
-            let more = (
-                !wanted.methods.is_empty(),
-                wanted.headers.len(),
-                wanted.query.len(),
-                wanted.cookies.len(),
-                !wanted.clients.is_empty(),
-            );
-            let serves = listeners.contains(&asked.listener) && conditions(wanted, asked);
-            serves.then_some((host, path, more, Reverse(number)))
-        });
-        matching.max().map(|(_, _, _, Reverse(number))| number)
     }
 }
 
@@ -329,176 +252,6 @@ fn assert_routes(rules: Vec<Match>, requests: &[(Asked, Option<usize>)]) {
     }
 }
 
-// The cases of the Gateway API's conformance tests for HTTPRoute, each under the name of its test, with its rules.
-
-/// `HTTPRouteMatching`, and `HTTPRoutePathMatchOrder`.
-#[test]
-fn gateway_api_paths_are_matched_exactly_or_by_whole_segments_and_the_longest_wins() {
-    let rules = vec![
-        path(exact("/match/exact/one")),
-        path(exact("/match/exact")),
-        path(exact("/match")),
-        path(prefix("/match/prefix/one/")),
-        path(prefix("/match/prefix/")),
-        path(prefix("/match/")),
-    ];
-    let cases = [
-        ("/match/exact/one", Some(0)),
-        ("/match/exact", Some(1)),
-        ("/match", Some(2)),
-        ("/match/prefix/one/any", Some(3)),
-        ("/match/prefix/one", Some(3)),
-        ("/match/prefix/any", Some(4)),
-        ("/match/prefix", Some(4)),
-        ("/match/any", Some(5)),
-        ("/matched", None),
-        ("/match/prefixed", Some(5)),
-        ("/match/prefix/oneself", Some(4)),
-        ("/match/exact/", Some(5)),
-        ("/Match", None),
-        ("/", None),
-    ];
-    let cases: Vec<_> = cases.map(|(path, rule)| (get("any.x", path, &[]), rule)).into();
-    assert_routes(rules, &cases);
-    let two = vec![
-        Match { path: prefix("/"), ..Match::default() },
-        Match { path: prefix("/v2"), ..header(&[("version", "two")]) },
-    ];
-    assert_routes(
-        two,
-        &[
-            (get("x", "/", &[]), Some(0)),
-            (get("x", "/example", &[]), Some(0)),
-            (get("x", "/v2", &[]), Some(0)),
-            (get("x", "/v2/example", &[("version", "two")]), Some(1)),
-            (get("x", "/", &[("version", "two")]), Some(0)),
-        ],
-    );
-}
-
-/// `HTTPRouteHeaderMatching`.
-#[test]
-fn gateway_api_more_headers_win_and_then_the_order_of_the_file() {
-    let rules = vec![
-        header(&[("version", "one")]),
-        header(&[("version", "two")]),
-        header(&[("version", "two"), ("color", "orange")]),
-        header(&[("color", "blue")]),
-        header(&[("color", "green")]),
-        header(&[("color", "red")]),
-        header(&[("color", "yellow")]),
-    ];
-    assert_routes(
-        rules,
-        &[
-            (get("x", "/", &[("version", "one")]), Some(0)),
-            (get("x", "/", &[("version", "two")]), Some(1)),
-            (get("x", "/", &[("version", "two"), ("color", "orange")]), Some(2)),
-            (get("x", "/", &[("color", "blue")]), Some(3)),
-            (get("x", "/", &[("color", "green")]), Some(4)),
-            (get("x", "/", &[("color", "orange")]), None),
-            (get("x", "/", &[("some-other-header", "one")]), None),
-            // Both match: the first of the file.
-            (get("x", "/", &[("version", "two"), ("color", "blue")]), Some(1)),
-            (get("x", "/", &[("color", "yellow"), ("color", "red")]), Some(5)),
-            (get("x", "/", &[("color", "Blue")]), None),
-        ],
-    );
-}
-
-/// `HTTPRouteQueryParamMatching`.
-#[test]
-fn gateway_api_more_parameters_win_and_headers_win_over_them() {
-    let rules = vec![
-        query(&[("animal", "whale")]),
-        query(&[("animal", "dolphin")]),
-        query(&[("animal", "dolphin"), ("color", "blue")]),
-        query(&[("ANIMAL", "Whale")]),
-        Match { path: prefix("/path1"), ..query(&[("animal", "whale")]) },
-        header(&[("version", "one")]),
-    ];
-    assert_routes(
-        rules,
-        &[
-            (get("x", "/?animal=whale", &[]), Some(0)),
-            (get("x", "/?animal=dolphin", &[]), Some(1)),
-            (get("x", "/?animal=dolphin&color=blue", &[]), Some(2)),
-            (get("x", "/?color=blue", &[]), None),
-            (get("x", "/?animal=dog", &[]), None),
-            (get("x", "/?animal=whaledolphin", &[]), None),
-            (get("x", "/?animal=", &[]), None),
-            (get("x", "/?ANIMAL=Whale", &[]), Some(3)),
-            (get("x", "/?animal=wh%61le&other=1", &[]), Some(0)),
-            (get("x", "/path1?animal=whale", &[]), Some(4)),
-            (get("x", "/?animal=whale", &[("version", "one")]), Some(5)),
-        ],
-    );
-}
-
-/// `HTTPRouteMethodMatching`.
-#[test]
-fn gateway_api_a_path_wins_over_a_method_and_a_method_over_headers() {
-    let rules = vec![
-        method(Method::POST),
-        method(Method::GET),
-        Match { path: prefix("/path1"), ..method(Method::GET) },
-        Match { methods: vec![Method::PUT], ..header(&[("version", "one")]) },
-        Match { path: prefix("/path1"), ..header(&[("version", "two")]) },
-        path(prefix("/path1")),
-        header(&[("version", "three")]),
-    ];
-    let with = |method: Method, path: &str, fields: &[(&'static str, &'static str)]| Asked {
-        method,
-        ..get("x", path, fields)
-    };
-    assert_routes(
-        rules,
-        &[
-            (with(Method::POST, "/", &[]), Some(0)),
-            (with(Method::GET, "/", &[]), Some(1)),
-            (with(Method::GET, "/path1", &[("version", "two")]), Some(2)),
-            (with(Method::PUT, "/", &[("version", "one")]), Some(3)),
-            (with(Method::PUT, "/path1", &[("version", "two")]), Some(4)),
-            (with(Method::HEAD, "/path1", &[]), Some(5)),
-            (with(Method::GET, "/", &[("version", "three")]), Some(1)),
-            (with(Method::HEAD, "/", &[("version", "three")]), Some(6)),
-            (with(Method::HEAD, "/", &[]), None),
-        ],
-    );
-}
-
-/// `HTTPRouteListenerHostnameMatching`, `HTTPRouteHostnameIntersection`, `HTTPRouteMatchingAcrossRoutes`.
-#[test]
-fn gateway_api_an_exact_host_wins_over_wildcards_and_the_longest_of_those_over_others() {
-    let rules = vec![
-        host(&["*.example.com"], prefix("/")),
-        host(&["very.specific.example.com"], prefix("/s")),
-        host(&["*.specific.example.com"], prefix("/")),
-        path(exact("/s/deep")),
-        host(&["bar.com", "*.bar.com"], prefix("/v2")),
-        host(&["bar.com"], None),
-    ];
-    assert_routes(
-        rules,
-        &[
-            (get("foo.example.com", "/x", &[]), Some(0)),
-            (get("foo.bar.example.com", "/x", &[]), Some(0)),
-            (get("example.com", "/x", &[]), None),
-            (get("very.specific.example.com", "/s/x", &[]), Some(1)),
-            // The host decides before the path, and what no route of the exact host serves goes to the wildcard.
-            (get("very.specific.example.com", "/s/deep", &[]), Some(1)),
-            (get("very.specific.example.com", "/x", &[]), Some(2)),
-            (get("other.specific.example.com", "/s", &[]), Some(2)),
-            (get("specific.example.com", "/s", &[]), Some(0)),
-            (get("elsewhere.org", "/s/deep", &[]), Some(3)),
-            (get("bar.com", "/v2/x", &[]), Some(4)),
-            (get("www.bar.com", "/v2", &[]), Some(4)),
-            (get("bar.com", "/v2x", &[]), Some(5)),
-            (get("www.bar.com", "/", &[]), None),
-        ],
-    );
-}
-
 /// What the Gateway API leaves to implementations.
 #[test]
 fn an_expression_stands_where_the_folder_is_that_it_begins_with() {
@@ -568,4 +321,29 @@ fn a_decision_tells_of_every_route_why_it_was_not_taken() {
     let elsewhere = Asked { listener: 1, ..get("x", "/a", &[]) };
     assert_eq!(table.explain(&elsewhere.request()), Decision { chosen: None, considered: Vec::new() });
     assert_eq!(table.find(&Asked { listener: 7, ..elsewhere }.request()), None);
+}
+
+#[test]
+fn a_search_allocates_nothing_whatever_decides() {
+    let mut rules: Vec<Match> = (0..20).map(|_| path(prefix("/tenants"))).collect();
+    for (number, rule) in rules.iter_mut().enumerate() {
+        rule.headers = vec![(HeaderName::from_static("x-tenant"), Wanted::Exact(format!("{number}")))];
+    }
+    rules.push(host(&["*.b.x", "a.x"], prefix("/deep/er/than")));
+    rules.push(Match { cookies: vec![("c".to_owned(), Wanted::Present)], ..query(&[("a b", "1")]) });
+    rules.push(Match { clients: vec!["10.0.0.0/8".parse().unwrap()], ..path(exact("/exact")) });
+    let table = Table::new(1, rules.into_iter().enumerate().map(|(number, wanted)| (vec![0], wanted, number)));
+    let client = Some(IpAddr::from([10, 1, 2, 3]));
+    for (asked, expected) in [
+        (get("any.x", "/tenants/x", &[("x-tenant", "17")]), Some(17)),
+        (get("c.d.b.x", "/deep/er/than/that", &[]), Some(20)),
+        (get("a.x", "/?a+b=%31", &[("cookie", "a=b; c=d")]), Some(21)),
+        (Asked { client, ..get("a.x", "/exact", &[]) }, Some(22)),
+        (get("none.b.x", "/none/of/these", &[]), None),
+    ] {
+        let request = asked.request();
+        let mut found = None;
+        let taken = allocation_counter::measure(|| found = table.find(&request).copied());
+        assert_eq!((found, taken.count_total), (expected, 0), "{asked:?}");
+    }
 }
