@@ -20,6 +20,7 @@ mod answer;
 mod attempt;
 mod context;
 mod direct;
+mod hash_key;
 mod http10;
 mod record;
 mod routing;
@@ -151,7 +152,7 @@ impl ProxyHttp for Proxy {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        context.received(end_of_stream);
+        context.received(session, end_of_stream);
         context.bound_body(session.body_bytes_read() as u64)
     }
 
@@ -207,7 +208,11 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<Option<Duration>> {
         context.told |= end_of_stream;
-        context.waits_for(if end_of_stream { Phase::Over } else { Phase::Body });
+        if end_of_stream {
+            context.over();
+        } else {
+            context.waits_for(Phase::Body);
+        }
         Ok(None)
     }
 
