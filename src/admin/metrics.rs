@@ -69,6 +69,7 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
         let counters = &listener.counters;
         let refused = [
             ("ceiling", &counters.refused),
+            ("client_ceiling", &counters.clients_refused),
             ("proxy_protocol", &counters.proxy_headers_refused),
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),

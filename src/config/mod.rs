@@ -30,6 +30,7 @@ mod tests;
 mod tree;
 mod upstream_tls;
 mod upstreams;
+mod via;
 
 use std::fmt;
 use std::fs::File;
@@ -84,6 +85,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// Whose word on a client's address is believed.
     pub client_address: identity::Rules,
+    /// Our name in the field `Via`; none: the field is left alone.
+    pub via: Option<String>,
     /// What failures look like.
     pub error_pages: Pages,
     /// What is done with paths that may be read in two ways.
@@ -105,6 +108,7 @@ impl Config {
             admin: Some(Admin::default()),
             access_log: Some(AccessLog::default()),
             client_address: identity::Rules::default(),
+            via: None,
             error_pages: Pages::default(),
             path_normalization: Normalisation::default(),
             listeners,
@@ -144,6 +148,7 @@ impl Clone for Config {
             admin: self.admin.clone(),
             access_log: self.access_log.clone(),
             client_address: self.client_address.clone(),
+            via: self.via.clone(),
             error_pages: self.error_pages.clone(),
             path_normalization: self.path_normalization,
             listeners: self.listeners.clone(),
@@ -259,6 +264,7 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     }
     let config = Config {
         access_log: access_log::read(report, top.entry("access_log"), folder),
+        via: via::read(&mut top),
         error_pages: error_pages::read(report, top.entry("error_pages"), folder),
         client_address: client_address::read(top.section("client_address", "client address")),
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),

@@ -14,7 +14,7 @@ use crate::units::{self, Mistake};
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
 const LATER: [(&str, &[&str]); 4] = [
-    ("", &["include", "tests", "via"]),
+    ("", &["include", "tests"]),
     ("listener tls", &["client_certificates"]),
     ("upstream", &["circuit_breaker", "sticky"]),
     ("health check", &["http", "grpc"]),

@@ -58,7 +58,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9, connections_per_client: 3 }",
         "",
         "",
     ));
@@ -77,7 +77,12 @@ fn every_key_of_a_listener_changes_it() {
             response_write_idle: Duration::from_secs(3),
             keep_alive: Duration::from_secs(4),
         },
-        limits: ListenerLimits { request_header: ByteSize(1_000_000), request_headers: 7, connections: Limit::At(9) },
+        limits: ListenerLimits {
+            request_header: ByteSize(1_000_000),
+            request_headers: 7,
+            connections: Limit::At(9),
+            connections_per_client: Limit::At(3),
+        },
     };
     assert_eq!(config.listeners, [expected]);
 }
@@ -182,6 +187,14 @@ fn trusted_proxies_are_networks_and_nobody_unless_it_is_written() {
     let networks: Vec<String> = some.trusted.networks.iter().map(ToString::to_string).collect();
     assert_eq!((networks, some.trusted.unix), (vec!["10.0.0.0/8".to_owned(), "::1".to_owned()], UnixPeers::Trusted));
     assert_eq!((some.field, some.forwarded), (Field::Forwarded, Forwarded::Sent));
+}
+
+#[test]
+fn via_is_a_name_or_none() {
+    for (text, expected) in [("", None), ("via: off", None), ("via: edge-1.example", Some("edge-1.example".to_owned()))]
+    {
+        assert_eq!(parsed(&file("", "", text)).via, expected);
+    }
 }
 
 #[test]

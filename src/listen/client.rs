@@ -42,7 +42,7 @@ pub(super) fn user_data(data: Box<dyn Any + Send + Sync>) -> Option<ProxyDigest>
     Some(ProxyDigest::new(Box::new(unused), Some(data)))
 }
 
-/// What was made by [`interrupt_of`] for this stream of HTTP/2.
+/// What was made by `interrupt_of` for this stream of HTTP/2.
 pub(super) fn interrupt_in(digest: &Digest) -> Option<&Arc<Interrupt>> {
     let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
     Some(&data.downcast_ref::<Watched>()?.interrupt)

@@ -88,12 +88,15 @@ async fn introduced(
     }
 }
 
-/// Does the handshake where there is one, and serves.
-fn encrypt<P>(plain: Plain, mut client: Client, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
+/// Now it is known who the client is: does the handshake where there is one, and serves.
+fn encrypt<P>(plain: Plain, mut client: Client, mut live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
+    if !live.admit_client(client.address) {
+        return;
+    }
     let listener = live.listener().clone();
     let settings = listener.settings();
     match &settings.tls {

@@ -18,6 +18,7 @@ mod deadline;
 mod edge;
 mod flood;
 mod gather;
+mod household;
 mod http2;
 mod http2_stream;
 mod inbound;

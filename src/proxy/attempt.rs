@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use http::header::UPGRADE;
+use http::header::{EXPECT, UPGRADE};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -240,8 +240,21 @@ impl Context {
         self.failed_at(session, error, reason, progress)
     }
 
+    /// Whether all that is missing is a body whose client has its answer without it, and leaves it away as it may (RFC
+    /// 9110, section 10.1.1).
+    pub(super) fn is_only_unasked(&self, session: &Session, error: &Error) -> bool {
+        let expected = session.req_header().headers.contains_key(EXPECT);
+        let late = matches!(error.etype(), ErrorType::ReadTimedout) && *error.esource() == ErrorSource::Downstream;
+        self.told && expected && late
+    }
+
     /// The attempt failed after there was a connection.
-    pub(super) fn attempt_failed(&mut self, session: &Session, error: Box<Error>) -> Box<Error> {
+    pub(super) fn attempt_failed(&mut self, session: &Session, mut error: Box<Error>) -> Box<Error> {
+        if self.is_only_unasked(session, &error) {
+            self.let_go();
+            error.set_retry(false);
+            return error;
+        }
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
@@ -271,7 +284,9 @@ impl Context {
         {
             attempt.in_flight.backend.state.count_failure(reason);
             if !matches!(reason, Reason::ClientGone | Reason::Internal) {
-                let unreachable = matches!(progress, retry::Progress::NotConnected | retry::Progress::NotAccepted);
+                // That a port accepts connections without speaking TLS no health check over TCP sees.
+                let unreachable = matches!(progress, retry::Progress::NotConnected | retry::Progress::NotAccepted)
+                    && reason != Reason::TlsFailed;
                 let outcome = if unreachable { Outcome::Unreachable } else { Outcome::Broken };
                 attempt.in_flight.judge(outcome, Instant::now());
             }
@@ -299,7 +314,10 @@ impl Context {
     }
 
     /// The request is over with this error; whatever could be said of it before stays.
-    pub(super) fn end_with(&mut self, error: &Error) {
+    pub(super) fn end_with(&mut self, session: &Session, error: &Error) {
+        if self.is_only_unasked(session, error) {
+            return;
+        }
         let answered = self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_some());
         self.fail(reason(error, answered));
     }

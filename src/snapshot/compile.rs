@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
 use crate::forward::tls::ClientTls;
+use crate::forward::via::Via;
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
@@ -91,6 +92,7 @@ pub fn compile(
         listeners: rules,
         upstreams,
         client_address: config.client_address.clone(),
+        via: config.via.as_deref().and_then(Via::new),
         error_pages: config.error_pages.clone(),
         access_log,
     };
@@ -119,14 +121,19 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
         keep_alive: written.timeouts.keep_alive,
         header_bytes: u32::try_from(written.limits.request_header.0).unwrap_or(u32::MAX),
         header_fields: written.limits.request_headers as usize,
-        connections: match written.limits.connections {
-            Limit::Unlimited => None,
-            Limit::At(most) => Some(most),
-        },
+        connections: most(written.limits.connections),
+        connections_per_client: most(written.limits.connections_per_client),
         http2,
         proxy_protocol: written.proxy_protocol,
         tls: tls.map_err(|error| CompileError(format!("listener `{}`: {error}", written.name)))?,
     })
+}
+
+fn most(limit: Limit) -> Option<u64> {
+    match limit {
+        Limit::Unlimited => None,
+        Limit::At(most) => Some(most),
+    }
 }
 
 fn listener_rules(written: &config::Listener, listener: Arc<Listener>) -> ListenerRules {

@@ -5,6 +5,7 @@ pub mod client;
 pub mod frames;
 pub mod load;
 pub mod origin;
+pub mod origin2;
 pub mod recorder;
 pub mod strict;
 
