@@ -9,6 +9,7 @@ mod action;
 mod address;
 mod admin;
 mod balance;
+mod circuit_breaker;
 mod client_address;
 mod error_pages;
 mod header_rules;
@@ -47,6 +48,7 @@ pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT};
 pub use balance::{Balance, HashKey};
+pub use circuit_breaker::{CircuitBreaker, Queue};
 pub use health_check::HealthCheck;
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,

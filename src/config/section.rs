@@ -16,7 +16,7 @@ use crate::units::{self, Mistake};
 const LATER: [(&str, &[&str]); 4] = [
     ("", &["include", "tests"]),
     ("listener tls", &["client_certificates"]),
-    ("upstream", &["circuit_breaker", "sticky"]),
+    ("upstream", &["sticky"]),
     ("health check", &["http", "grpc"]),
 ];
 

@@ -13,6 +13,7 @@
 mod answers;
 mod balancing;
 mod body_limits;
+mod ceilings;
 mod daemon;
 mod draining;
 mod error_pages;
