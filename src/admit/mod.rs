@@ -3,8 +3,8 @@
 //! pingora's parser is lenient where two parsers could read differently; what reaches here and is in doubt is
 //! refused before a route is looked for.
 
+pub mod connection;
 mod http2;
-pub mod upgrade;
 
 use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};

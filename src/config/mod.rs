@@ -8,6 +8,7 @@ mod access_log;
 mod action;
 mod address;
 mod admin;
+mod balance;
 mod client_address;
 mod error_pages;
 mod header_rules;
@@ -44,6 +45,7 @@ pub use access_log::{AccessLog, LogPath};
 pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT};
+pub use balance::{Balance, HashKey};
 pub use health_check::HealthCheck;
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
@@ -53,7 +55,7 @@ pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};
 pub use server::{copy as server_copy, defaults as server_defaults};
 pub use upstream_tls::{UpstreamTls, Verify};
-pub use upstreams::{Backend, Balance, Protocol, Upstream, UpstreamTimeouts};
+pub use upstreams::{Backend, Protocol, Upstream, UpstreamTimeouts};
 
 use crate::error_pages::Pages;
 use crate::identity;

@@ -91,13 +91,15 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: round_robin\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
+        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
         name: "app".to_owned(),
-        backends: vec![Backend { address: "127.0.0.1:9001".parse().unwrap(), weight: 1 }],
-        balance: Balance::RoundRobin,
+        backends: vec![Backend { address: "127.0.0.1:9001".parse().unwrap(), weight: 1, tier: 0 }],
+        balance: Balance::Maglev(HashKey::Path),
+        panic_threshold: Some(Percent::clamped(30)),
+        slow_start: Some(Duration::from_secs(20)),
         health_check: Some(HealthCheck {
             interval: Duration::from_secs(9),
             timeout: Duration::from_secs(2),
@@ -127,6 +129,21 @@ fn every_key_of_an_upstream_changes_it() {
         }),
     };
     assert_eq!(config.upstreams, [expected]);
+}
+
+#[test]
+fn every_policy_and_every_key_can_be_written() {
+    let balance = |text: &str| parsed(&file("", &format!("    balance: {text}"), "")).upstreams[0].balance.clone();
+    assert_eq!(balance("round_robin"), Balance::RoundRobin);
+    assert_eq!(balance("random"), Balance::Random);
+    assert_eq!(balance("least_request"), Balance::LeastRequest);
+    assert_eq!(balance("peak_ewma"), Balance::PeakEwma);
+    let ring = |key: &str| balance(&format!("{{ ring_hash: {{ key: {key} }} }}"));
+    assert_eq!(ring("client_address"), Balance::RingHash(HashKey::ClientAddress));
+    assert_eq!(ring("{ header: X-User }"), Balance::RingHash(HashKey::Header("x-user".parse().unwrap())));
+    assert_eq!(ring("{ cookie: session }"), Balance::RingHash(HashKey::Cookie("session".to_owned())));
+    assert_eq!(ring("query"), Balance::RingHash(HashKey::Query));
+    assert_eq!(ring("{ query: user }"), Balance::RingHash(HashKey::Parameter("user".to_owned())));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the client is told when a request was not served: status, reason and request id; never an address of
 //! the inside.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING,
@@ -20,6 +22,9 @@ const RETRY_AFTER_SECONDS: &str = "1";
 
 /// What is said to those who ask for another (RFC 9110, section 15.5.6). Not all: a method of any name is passed on.
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// How long a body is waited for whose client was answered before it was told to go on.
+pub const BODY_THAT_MAY_NOT_COME: Duration = Duration::from_secs(1);
 
 /// Answers with the status of the reason and a body in the form that the client asks for.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use http::header::UPGRADE;
+use http::header::{EXPECT, UPGRADE};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -22,6 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::listen;
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
+use crate::upstream::outcome::Outcome;
 
 /// One attempt.
 #[derive(Debug)]
@@ -46,6 +47,13 @@ pub struct Attempt {
     deadline: Option<Deadline>,
 }
 
+/// Whether there was a body to be sent, which takes the client's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Sent,
+    None,
+}
+
 impl Context {
     /// Picks a backend for another attempt.
     pub(super) fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
@@ -57,7 +65,12 @@ impl Context {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let picked = destination.and_then(|destination| Some((destination, destination.upstream.pick(&self.tried)?)));
+        let now = Instant::now();
+        let picked = destination.and_then(|destination| {
+            let key = destination.upstream.config.balance.key();
+            let key = key.and_then(|key| self.hashed_by(key, session.req_header()));
+            Some((destination, destination.upstream.pick(&self.tried, key, now)?))
+        });
         let Some((destination, in_flight)) = picked else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
@@ -86,7 +99,7 @@ impl Context {
             in_flight,
             connect: None,
             first_byte: None,
-            began: Instant::now(),
+            began: now,
             upgrade,
             limits,
             interrupt,
@@ -139,6 +152,7 @@ impl Context {
         let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
             attempt.first_byte.get_or_insert(self.began.elapsed());
+            attempt.in_flight.judge(Outcome::of(status, &response.headers), Instant::now());
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
             self.waits_for(Phase::Body);
         }
@@ -146,17 +160,33 @@ impl Context {
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.
-    fn sent(&self) {
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_none()) {
+    fn sent(&mut self, body: Body) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.first_byte.is_none()
+        {
+            if body == Body::Sent {
+                attempt.in_flight.sent(Instant::now());
+            }
             self.waits_for(Phase::FirstByte);
         }
     }
 
+    /// The backend has said all it had to say.
+    pub(super) fn over(&mut self) {
+        self.waits_for(Phase::Over);
+        if let Some(attempt) = &mut self.attempt
+            && !attempt.switched
+        {
+            attempt.in_flight.end();
+        }
+    }
+
     /// Bytes of the client's have come.
-    pub(super) fn received(&self, end_of_stream: bool) {
+    pub(super) fn received(&mut self, session: &mut Session, end_of_stream: bool) {
+        let body = if session.is_body_empty() { Body::None } else { Body::Sent };
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
-            Some(_) if end_of_stream => self.sent(),
+            Some(_) if end_of_stream => self.sent(body),
             Some(attempt) if attempt.first_byte.is_none() => self.waits_for(Phase::Request),
             Some(_) | None => {}
         }
@@ -211,8 +241,21 @@ impl Context {
         self.failed_at(session, error, reason, progress)
     }
 
+    /// Whether all that is missing is a body whose client has its answer without it, and leaves it away as it may (RFC
+    /// 9110, section 10.1.1).
+    pub(super) fn is_only_unasked(&self, session: &Session, error: &Error) -> bool {
+        let expected = session.req_header().headers.contains_key(EXPECT);
+        let late = matches!(error.etype(), ErrorType::ReadTimedout) && *error.esource() == ErrorSource::Downstream;
+        self.told && expected && late
+    }
+
     /// The attempt failed after there was a connection.
-    pub(super) fn attempt_failed(&mut self, session: &Session, error: Box<Error>) -> Box<Error> {
+    pub(super) fn attempt_failed(&mut self, session: &Session, mut error: Box<Error>) -> Box<Error> {
+        if self.is_only_unasked(session, &error) {
+            self.let_go();
+            error.set_retry(false);
+            return error;
+        }
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
@@ -237,10 +280,13 @@ impl Context {
         reason: Reason,
         progress: retry::Progress,
     ) -> Box<Error> {
-        if let Some(attempt) = &self.attempt
+        if let Some(attempt) = &mut self.attempt
             && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest | Reason::BodyTooLarge)
         {
             attempt.in_flight.backend.state.count_failure(reason);
+            if !matches!(reason, Reason::ClientGone | Reason::Internal) {
+                attempt.in_flight.judge(Outcome::Failed { retry_after: None }, Instant::now());
+            }
         }
         let failed = retry::Failed {
             reason,
@@ -265,7 +311,10 @@ impl Context {
     }
 
     /// The request is over with this error; whatever could be said of it before stays.
-    pub(super) fn end_with(&mut self, error: &Error) {
+    pub(super) fn end_with(&mut self, session: &Session, error: &Error) {
+        if self.is_only_unasked(session, error) {
+            return;
+        }
         let answered = self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_some());
         self.fail(reason(error, answered));
     }

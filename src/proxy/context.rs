@@ -52,6 +52,8 @@ pub struct Context {
     /// Whether the client has said that it reads trailers.
     trailers: bool,
     failure: Option<Reason>,
+    /// The client has its whole answer, and may still send what nobody waits for.
+    pub(super) told: bool,
     counted: Option<InFlight>,
 }
 
@@ -74,6 +76,7 @@ impl Context {
             identity: Identity::of(Peer { address: None, scheme: Scheme::Http }),
             trailers: false,
             failure: None,
+            told: false,
             counted: None,
         }
     }
@@ -81,7 +84,10 @@ impl Context {
     /// The head is here: who asks, and the limits of what follows.
     pub(super) fn arrive(&mut self, session: &mut Session) -> Result<()> {
         self.client = listen::client_of(session).cloned();
-        crate::admit::upgrade::only_if_asked_for(session.req_header_mut());
+        crate::admit::connection::only_if_asked_for(session.req_header_mut());
+        if crate::admit::connection::asks_to_close(session.req_header()) {
+            session.set_keepalive(None);
+        }
         self.host = crate::admit::host_of(session.req_header());
         self.identify(&session.req_header().headers);
         self.trailers = crate::admit::reads_trailers(session.req_header());

@@ -20,6 +20,7 @@ mod answer;
 mod attempt;
 mod context;
 mod direct;
+mod hash_key;
 mod http10;
 mod record;
 mod routing;
@@ -134,6 +135,7 @@ impl ProxyHttp for Proxy {
             via.request(request, session.req_header().version)?;
         }
         context.retarget(session, request)?;
+        context.name_host(request)?;
         fields::to_backend(request, context.origin())?;
         context.change_request(session, request)
     }
@@ -150,7 +152,7 @@ impl ProxyHttp for Proxy {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        context.received(end_of_stream);
+        context.received(session, end_of_stream);
         context.bound_body(session.body_bytes_read() as u64)
     }
 
@@ -182,8 +184,12 @@ impl ProxyHttp for Proxy {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);
             listen::open_tunnel(session);
-        } else if self.lifecycle.draining() || answer::body_may_not_come(session, response.status) {
+        } else if self.lifecycle.draining() {
             session.set_keepalive(None);
+        } else if answer::body_may_not_come(session, response.status) {
+            session.set_keepalive(None);
+            // Nobody waits long for a body that need not come any more.
+            session.set_read_timeout(Some(answer::BODY_THAT_MAY_NOT_COME));
         }
         if !response.status.is_informational() {
             listen::keep_date(session, response);
@@ -201,7 +207,12 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        context.waits_for(if end_of_stream { Phase::Over } else { Phase::Body });
+        context.told |= end_of_stream;
+        if end_of_stream {
+            context.over();
+        } else {
+            context.waits_for(Phase::Body);
+        }
         Ok(None)
     }
 
@@ -217,6 +228,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        if context.is_only_unasked(session, error) {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
         let reason = listen::refusal_of(session).or_else(|| context.failed());
         let reason = reason.unwrap_or_else(|| attempt::reason(error, false));
         context.fail(reason);
@@ -227,7 +241,7 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         context.let_go();
         if let Some(error) = error {
-            context.end_with(error);
+            context.end_with(session, error);
             log::debug!(id = context.id.as_str(), error:%; "request failed");
         }
         record::write(session, context, &self.counters);

@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod balancing;
 mod body_limits;
 mod daemon;
 mod draining;
