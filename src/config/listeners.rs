@@ -6,13 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Folder;
 use super::address::Address;
 use super::problem::{Place, Problem, Report};
 use super::section::{Entry, Section, Switch, check_name, is_off};
 use super::tree::Node;
+use super::{Folder, Folders};
 use crate::units::{ByteSize, Limit, Mistake};
-
 const EXAMPLE: &str = "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`";
 
 /// An address that we accept connections on.
@@ -174,7 +173,7 @@ impl Claims {
 pub(super) fn read(
     report: &Report,
     entry: Option<Entry<'_>>,
-    folder: &Folder<'_>,
+    folders: &Folders<'_>,
     claims: &mut Claims,
 ) -> Vec<Listener> {
     let named = entry.map_or(&[][..], |entry| entry.named(report, EXAMPLE));
@@ -184,7 +183,7 @@ pub(super) fn read(
             check_name(report, "a listener", &key.text, key.place);
             let title = format!("listener `{}`", key.text);
             let section = Section::open(report, "listener", title, Some(key.place), node);
-            let listener = section.and_then(|section| read_one(section, &key.text, folder, claims));
+            let listener = section.and_then(|section| read_one(section, &key.text, &folders.of(key.place), claims));
             listener.unwrap_or_else(|| Listener::new(key.text.as_str(), Address::loopback(0)))
         })
         .collect()

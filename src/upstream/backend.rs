@@ -10,6 +10,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
 use super::health::{Health, Thresholds, Turned, Verdict};
+use super::operator::Operator;
 use crate::failure::Reason;
 
 /// A backend as one configuration sees it.
@@ -36,6 +37,8 @@ pub struct State {
     in_flight: AtomicUsize,
     attempts: AtomicU64,
     failures: [AtomicU64; Reason::ALL.len()],
+    /// What an operator has decided.
+    pub operator: Operator,
     /// Woken when the first verdict has been given.
     judged: Notify,
 }
@@ -52,6 +55,7 @@ impl State {
             in_flight: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
+            operator: Operator::default(),
             judged: Notify::new(),
         }
     }

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod health;
 pub mod health_check;
+pub mod operator;
 pub mod resolve;
 mod retry_budget;
 mod selector;
@@ -60,6 +61,28 @@ impl UpstreamState {
     }
 }
 
+/// Whether a backend takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Fit,
+    /// Checks or attempts say that it cannot.
+    Unhealthy,
+    /// An operator has said that it shall not.
+    Drained,
+}
+
+impl Standing {
+    /// The word for it.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Standing::Fit => "fit",
+            Standing::Unhealthy => "unhealthy",
+            Standing::Drained => "drained",
+        }
+    }
+}
+
 /// Backends that a request has been sent to, so that another is preferred next time.
 ///
 /// The first needs no allocation: most requests are sent once.
@@ -107,7 +130,8 @@ impl Upstream {
             let state =
                 known.get(address).map_or_else(|| Arc::new(State::new(&config.name, &name)), |known| (*known).clone());
             let peer = crate::forward::peer::template(address, &config.timeouts);
-            backends.push(Arc::new(Backend { name, weight: *weight, peer, state }));
+            let weight = state.operator.weight().unwrap_or(*weight);
+            backends.push(Arc::new(Backend { name, weight, peer, state }));
         }
         Upstream {
             name: config.name.clone(),
@@ -129,9 +153,19 @@ impl Upstream {
         self.backends.iter().any(|backend| backend.weight > 0 && self.is_fit(backend))
     }
 
-    /// A backend whose health nobody watches is taken for healthy.
     fn is_fit(&self, backend: &Backend) -> bool {
-        self.config.health_check.is_none() || backend.state.healthy()
+        self.standing(backend) == Standing::Fit
+    }
+
+    /// Whether a backend takes requests, and if not, why. One whose health nobody watches is taken for healthy.
+    pub fn standing(&self, backend: &Backend) -> Standing {
+        if backend.state.operator.drained() {
+            Standing::Drained
+        } else if self.config.health_check.is_some() && !backend.state.healthy() {
+            Standing::Unhealthy
+        } else {
+            Standing::Fit
+        }
     }
 
     /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one.

@@ -10,8 +10,10 @@
     reason = "in a story a panic is the message, and names speak for themselves"
 )]
 
+mod admin;
 mod answers;
 mod body_limits;
+mod configuring;
 mod daemon;
 mod draining;
 mod error_pages;
@@ -25,6 +27,7 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod operating;
 mod paths;
 mod proxy_protocol;
 mod reloading;
