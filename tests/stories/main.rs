@@ -27,6 +27,7 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod many_reloads;
 mod operating;
 mod paths;
 mod proxy_protocol;
