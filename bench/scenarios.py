@@ -22,7 +22,7 @@ class Scenario:
 
 
 # What the backends answer, by path, in bytes.
-BODIES = {"/": 128, "/10k": 10 * 1024}
+BODIES = {"/": 128, "/10k": 10 * 1024, "/16m": 16 * 1024 * 1024}
 
 SCENARIOS = (
     Scenario("get", "GET, 128 B, connections kept"),

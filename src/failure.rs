@@ -35,6 +35,8 @@ pub enum Reason {
     ConnectFailed,
     /// No connection in time.
     ConnectTimeout,
+    /// A connection, but no TLS over it: its certificate was not right, or nothing in common.
+    TlsFailed,
     /// The backend ended the connection before it had answered.
     Reset,
     /// What the backend sent is not HTTP.
@@ -53,7 +55,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 20] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
@@ -66,6 +68,7 @@ impl Reason {
         Reason::NoBackend,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
+        Reason::TlsFailed,
         Reason::Reset,
         Reason::BadResponse,
         Reason::FirstByteTimeout,
@@ -95,6 +98,7 @@ impl Reason {
             Reason::NoBackend => "no_backend",
             Reason::ConnectFailed => "connect_failed",
             Reason::ConnectTimeout => "connect_timeout",
+            Reason::TlsFailed => "tls_failed",
             Reason::Reset => "reset",
             Reason::BadResponse => "bad_response",
             Reason::FirstByteTimeout => "first_byte_timeout",
@@ -118,7 +122,7 @@ impl Reason {
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
-            Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
+            Reason::ConnectFailed | Reason::TlsFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
             Reason::ConnectTimeout | Reason::FirstByteTimeout | Reason::IdleTimeout | Reason::TotalTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -142,6 +146,7 @@ impl Reason {
             Reason::NoBackend => "no server is available for this request at the moment",
             Reason::ConnectFailed => "the server for this request cannot be reached",
             Reason::ConnectTimeout => "the server for this request cannot be reached in time",
+            Reason::TlsFailed => "the server for this request cannot be reached securely",
             Reason::Reset => "the server for this request ended the connection before it answered",
             Reason::BadResponse => "the server for this request gave an answer that cannot be understood",
             Reason::FirstByteTimeout => "the server for this request did not answer in time",

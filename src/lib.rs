@@ -20,6 +20,7 @@ pub mod exit;
 pub mod failure;
 pub mod forward;
 pub mod identity;
+pub mod interrupt;
 pub mod lifecycle;
 pub mod listen;
 pub mod network;

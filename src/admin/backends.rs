@@ -14,6 +14,7 @@ use crate::control::command::Command;
 use crate::server::Running;
 use crate::upstream::Upstream;
 use crate::upstream::backend::Backend;
+use crate::upstream::standing::Against;
 
 /// What may be done to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +35,18 @@ pub async fn act(running: &Running, upstream: &str, backend: &str, act: Act, bod
         Ok(found) => found,
         Err(why) => return fault(StatusCode::NOT_FOUND, &why),
     };
-    let operator = &backend.state.operator;
-    match act {
-        Act::Drain if operator.drain() => {
-            log::info!(upstream = found.name, backend = backend.name, in_flight = backend.state.in_flight(); "backend drained");
+    let state = &backend.state;
+    match (act, state.drained()) {
+        (Act::Drain, false) => {
+            state.hold(Against::Drained);
+            log::info!(upstream = found.name, backend = backend.name, in_flight = state.in_flight(); "backend drained");
         }
-        Act::Enable if operator.enable() => {
+        (Act::Enable, true) => {
+            state.forgive(Against::Drained);
             log::info!(upstream = found.name, backend = backend.name; "backend enabled");
         }
-        Act::Drain | Act::Enable => {}
-        Act::Weigh => return weigh(running, &found, &backend, body).await,
+        (Act::Drain, true) | (Act::Enable, false) => {}
+        (Act::Weigh, _) => return weigh(running, &found, &backend, body).await,
     }
     data(StatusCode::OK, &of_backend(&found, &backend))
 }

@@ -1,8 +1,9 @@
 //! The walk that a scrape is: from the structures that count to the text of the exposition.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use crate::balance::tiers::Health;
 use crate::failure::Reason;
 use crate::listen::{Listener, ListenerCounters};
 use crate::observe::metrics::Label::{
@@ -68,6 +69,7 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
         let counters = &listener.counters;
         let refused = [
             ("ceiling", &counters.refused),
+            ("client_ceiling", &counters.clients_refused),
             ("proxy_protocol", &counters.proxy_headers_refused),
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),
@@ -103,10 +105,11 @@ fn request_families(out: &mut Exposition, running: &Running, snapshot: &Snapshot
 
 fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
     type Read = fn(&upstream::backend::Backend) -> Value;
-    let families: [(&Family, Read); 5] = [
-        (&table::BACKEND_HEALTHY, |backend| Value::from(u64::from(backend.state.healthy()))),
-        (&table::BACKEND_DRAINED, |backend| Value::from(backend.state.operator.drained())),
+    let families: [(&Family, Read); 6] = [
+        (&table::BACKEND_HEALTHY, |backend| Value::from(u64::from(backend.state.is_fit()))),
+        (&table::BACKEND_DRAINED, |backend| Value::from(backend.state.drained())),
         (&table::BACKEND_IN_FLIGHT, |backend| Value::from(backend.state.in_flight() as u64)),
+        (&table::BACKEND_TIER, |backend| Value::from(u64::from(backend.tier))),
         (&table::BACKEND_WEIGHT, |backend| Value::from(u64::from(backend.weight))),
         (&table::ATTEMPTS_TOTAL, |backend| Value::from(backend.state.attempts())),
     ];
@@ -115,6 +118,16 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
         for upstream in &snapshot.upstreams {
             for backend in &upstream.backends {
                 out.sample(&[(Upstream, &upstream.name), (Backend, &backend.name)], read(backend));
+            }
+        }
+    }
+    out.family(&table::BACKEND_LATENCY_SECONDS);
+    let now = Instant::now();
+    for upstream in &snapshot.upstreams {
+        let tick = upstream.state.tick(now);
+        for backend in &upstream.backends {
+            if let Some(seconds) = backend.state.latency.seconds(tick) {
+                out.sample(&[(Upstream, &upstream.name), (Backend, &backend.name)], f64::from(seconds));
             }
         }
     }
@@ -130,7 +143,12 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
         }
     }
     type Total = fn(&upstream::UpstreamState) -> u64;
-    let totals: [(&Family, Total); 2] = [
+    out.family(&table::UPSTREAM_PANIC);
+    for upstream in &snapshot.upstreams {
+        out.sample(&[(Upstream, &upstream.name)], upstream.serving().health == Health::Ignored);
+    }
+    let totals: [(&Family, Total); 3] = [
+        (&table::PANIC_PICKS_TOTAL, |state| state.panic.picks()),
         (&table::RETRIES_TOTAL, upstream::UpstreamState::retries),
         (&table::RETRIES_REFUSED_TOTAL, upstream::UpstreamState::retries_refused),
     ];

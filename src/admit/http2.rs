@@ -7,6 +7,7 @@
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
+use pingora_core::protocols::http::authority::validate_request_authority;
 
 use crate::failure::Reason;
 
@@ -25,6 +26,7 @@ pub fn check(request: &RequestHeader) -> Result<(), Reason> {
     let scheme = matches!(request.uri.scheme_str(), Some("http" | "https"));
     let right = request.uri.authority().is_none_or(|authority| scheme && is_authority(authority))
         && is_target(request)
+        && validate_request_authority(request).is_ok()
         && request.headers.values().all(is_trimmed);
     if right { Ok(()) } else { Err(Reason::BadRequest) }
 }
@@ -39,7 +41,8 @@ fn is_authority(authority: &Authority) -> bool {
 /// RFC 9113, section 8.3.1: a path, or `*` for OPTIONS.
 fn is_target(request: &RequestHeader) -> bool {
     let target = request.raw_path();
-    target.starts_with(b"/") || (target == b"*" && request.method == Method::OPTIONS)
+    let whole = !target.iter().any(|byte| matches!(byte, 0 | b'\n' | b'\r' | b' '));
+    whole && (target.starts_with(b"/") || (target == b"*" && request.method == Method::OPTIONS))
 }
 
 /// RFC 9113, section 8.2.1: no space at either end. Between lines of HTTP/1.1 it would vanish.

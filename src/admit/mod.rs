@@ -3,10 +3,10 @@
 //! pingora's parser is lenient where two parsers could read differently; what reaches here and is in doubt is
 //! refused before a route is looked for.
 
+pub mod connection;
 mod http2;
-pub mod upgrade;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
@@ -55,6 +55,11 @@ pub fn host_of(request: &RequestHeader) -> Option<HeaderValue> {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => request.headers.get(HOST).cloned(),
     }
+}
+
+/// Whether the client says that it reads trailers (RFC 9110, section 10.1.4); in HTTP/2 it can say nothing else.
+pub fn reads_trailers(request: &RequestHeader) -> bool {
+    request.version == Version::HTTP_2 && request.headers.contains_key(TE)
 }
 
 fn size(request: &RequestHeader, limits: Limits) -> Result<(), Reason> {

@@ -120,6 +120,8 @@ pub struct ListenerLimits {
     pub request_headers: u32,
     /// How many connections are open at once.
     pub connections: Limit,
+    /// How many of them one client has, by its IPv4 address or the first 64 bits of its IPv6 address.
+    pub connections_per_client: Limit,
 }
 
 impl Default for ListenerLimits {
@@ -130,6 +132,8 @@ impl Default for ListenerLimits {
             // What the peers allow.
             request_headers: 100,
             connections: Limit::Unlimited,
+            // A whole office, or a CDN, may be one address.
+            connections_per_client: Limit::Unlimited,
         }
     }
 }
@@ -274,6 +278,7 @@ fn read_limits(mut section: Section<'_>) -> ListenerLimits {
         }),
         request_headers: u32::try_from(fields).unwrap_or(MOST_REQUEST_HEADERS),
         connections: section.parsed("connections", default.connections, str::parse),
+        connections_per_client: section.parsed("connections_per_client", default.connections_per_client, str::parse),
     };
     section.close();
     limits

@@ -9,6 +9,7 @@ mod access_log;
 mod action;
 mod address;
 mod admin;
+mod balance;
 mod client_address;
 mod environment;
 mod error_pages;
@@ -32,7 +33,9 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream_tls;
 mod upstreams;
+mod via;
 
 use std::fmt;
 use std::io;
@@ -45,6 +48,7 @@ pub use access_log::{AccessLog, LogPath};
 pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
+pub use balance::{Balance, HashKey};
 pub use health_check::HealthCheck;
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
@@ -56,7 +60,8 @@ pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};
 pub use server::{copy as server_copy, defaults as server_defaults};
-pub use upstreams::{Backend, Balance, Upstream, UpstreamTimeouts};
+pub use upstream_tls::{UpstreamTls, Verify};
+pub use upstreams::{Backend, Protocol, Upstream, UpstreamTimeouts};
 
 use crate::error_pages::Pages;
 use crate::identity;
@@ -86,6 +91,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// Whose word on a client's address is believed.
     pub client_address: identity::Rules,
+    /// Our name in the field `Via`; none: the field is left alone.
+    pub via: Option<String>,
     /// What failures look like.
     pub error_pages: Pages,
     /// What is done with paths that may be read in two ways.
@@ -108,6 +115,7 @@ impl Config {
             admin: Some(Admin::default()),
             access_log: Some(AccessLog::default()),
             client_address: identity::Rules::default(),
+            via: None,
             error_pages: Pages::default(),
             path_normalization: Normalisation::default(),
             listeners,
@@ -148,6 +156,7 @@ impl Clone for Config {
             admin: self.admin.clone(),
             access_log: self.access_log.clone(),
             client_address: self.client_address.clone(),
+            via: self.via.clone(),
             error_pages: self.error_pages.clone(),
             path_normalization: self.path_normalization,
             listeners: self.listeners.clone(),
@@ -287,7 +296,7 @@ fn read(report: &Report, root: &tree::Node, folders: &Folders<'_>) -> Option<Con
     let written = top.required("listeners", "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`");
     let listeners = listeners::read(report, written, folders, &mut claims);
     let written = top.required("upstreams", "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`");
-    let upstreams = upstreams::read(report, written);
+    let upstreams = upstreams::read(report, written, folders);
     let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
     let path_normalization = normalization::read(&mut top);
     let routes = routes::read(report, written, &listeners, &upstreams, path_normalization);
@@ -298,6 +307,7 @@ fn read(report: &Report, root: &tree::Node, folders: &Folders<'_>) -> Option<Con
     }
     let config = Config {
         access_log: access_log::read(report, top.entry("access_log"), folders),
+        via: via::read(&mut top),
         error_pages: error_pages::read(report, top.entry("error_pages"), folders),
         client_address: client_address::read(top.section("client_address", "client address")),
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::section::{Entry, Section};
 use crate::forward::rewrite::{PathRewrite, Rewrite};
 use crate::pattern::Pattern;
-use crate::route::{Normalisation, rule_path};
+use crate::route::{Normalisation, replacement_path, rule_path};
 use crate::units::Mistake;
 
 /// The section, or none.
@@ -36,8 +36,10 @@ fn read_replace(entry: Entry<'_>, rewrite: &Section<'_>, normalisation: Normalis
     let report = rewrite.report();
     let title = format!("`replace_prefix` of {}", rewrite.title());
     let mut section = Section::open(report, "replace prefix", title, Some(entry.key.place), entry.node)?;
-    let mut path = |key| section.required(key, HELP)?.parsed(report, |text| rule_path(text, normalisation));
-    let (from, to) = (path("from"), path("to"));
+    let from = section.required("from", HELP);
+    let from = from.and_then(|entry| entry.parsed(report, |text| rule_path(text, normalisation)));
+    let to = section.required("to", HELP);
+    let to = to.and_then(|entry| entry.parsed(report, |text| replacement_path(text, normalisation)));
     section.close();
     Some(PathRewrite::Prefix { from: from?, to: to? })
 }

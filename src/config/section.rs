@@ -13,14 +13,10 @@ use crate::units::{self, Mistake};
 
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
-const LATER: [(&str, &[&str]); 5] = [
-    ("", &["tests", "via"]),
+const LATER: [(&str, &[&str]); 4] = [
+    ("", &["tests"]),
     ("listener tls", &["client_certificates"]),
-    (
-        "upstream",
-        &["outlier_detection", "circuit_breaker", "slow_start", "panic_threshold", "sticky", "protocol", "tls"],
-    ),
-    ("backend", &["tier"]),
+    ("upstream", &["outlier_detection", "circuit_breaker", "sticky"]),
     ("health check", &["http", "grpc"]),
 ];
 

@@ -6,21 +6,28 @@
 use std::time::Duration;
 
 use super::address::BackendAddress;
+use super::balance::{self, Balance};
 use super::health_check::{self, HealthCheck};
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, Retry};
-use super::section::{Entry, Section, check_name, positive};
-use super::suggest;
+use super::section::{Entry, Section, Switch, check_name, is_off, positive, switch};
 use super::tree::{Node, Value};
-use crate::units::{Mistake, SizeLimit};
+use super::upstream_tls::{self, UpstreamTls};
+use super::{Folder, Folders};
+use crate::units::{Mistake, Percent, SizeLimit};
 
 const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
 const BACKENDS: &str = "write `backends: [127.0.0.1:9001, 127.0.0.1:9002]`";
 
 /// pingora's `RoundRobin` keeps one entry per unit of weight: more would cost megabytes and say nothing new.
 const MOST_WEIGHT: u64 = 1000;
+/// A tier for each data centre that anybody has, and some.
+const HIGHEST_TIER: u64 = 15;
 /// pingora's `RoundRobin` counts backends in 16 bits.
 const MOST_BACKENDS: usize = 65_535;
+/// With more than half of the backends out, it is likelier that the judges err, or that a few are to carry too much.
+const DEFAULT_PANIC_THRESHOLD: Percent = Percent::clamped(50);
+
 /// Backends that serve one purpose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
@@ -30,10 +37,18 @@ pub struct Upstream {
     pub backends: Vec<Backend>,
     /// How one of them is picked.
     pub balance: Balance,
+    /// Below this share of fit backends health is ignored; None: never.
+    pub panic_threshold: Option<Percent>,
+    /// Over this time a backend that comes back or is added is given more and more of its share; None: all at once.
+    pub slow_start: Option<Duration>,
     /// None: a backend is fit until traffic says otherwise.
     pub health_check: Option<HealthCheck>,
     /// None: a request is tried once.
     pub retry: Option<Retry>,
+    /// What is spoken to backends.
+    pub protocol: Protocol,
+    /// None: without TLS.
+    pub tls: Option<UpstreamTls>,
     /// How long a backend may take.
     pub timeouts: UpstreamTimeouts,
     /// The largest body of a request, unless a route says otherwise.
@@ -47,8 +62,12 @@ impl Upstream {
             name: name.into(),
             backends,
             balance: Balance::default(),
+            panic_threshold: Some(DEFAULT_PANIC_THRESHOLD),
+            slow_start: None,
             health_check: Some(HealthCheck::default()),
             retry: Some(Retry::default()),
+            protocol: Protocol::default(),
+            tls: None,
             timeouts: UpstreamTimeouts::default(),
             // Backends have limits of their own, and know what their uploads are.
             request_body: SizeLimit::Unlimited,
@@ -63,21 +82,25 @@ pub struct Backend {
     pub address: BackendAddress,
     /// Its share of the traffic, relative to the others; 0 takes none. Up to 1000.
     pub weight: u32,
+    /// Serves when the lower ones cannot; 0 to 15.
+    pub tier: u32,
 }
 
 impl Backend {
-    /// A backend of weight 1.
+    /// A backend of weight 1, in the first tier.
     pub fn new(address: BackendAddress) -> Self {
-        Backend { address, weight: 1 }
+        Backend { address, weight: 1, tier: 0 }
     }
 }
 
-/// How a backend is picked.
+/// What is spoken to backends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other, by weight.
+pub enum Protocol {
+    /// HTTP/1.1.
     #[default]
-    RoundRobin,
+    Http1,
+    /// HTTP/2: asked for in the TLS handshake, or without TLS by prior knowledge (RFC 9113, section 3.3).
+    Http2,
 }
 
 /// How long a backend may take.
@@ -114,7 +137,7 @@ impl Default for UpstreamTimeouts {
 }
 
 /// The upstreams in the order of the file; their names stay in step with the keys even after problems.
-pub(super) fn read(report: &Report, entry: Option<Entry<'_>>) -> Vec<Upstream> {
+pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folders: &Folders<'_>) -> Vec<Upstream> {
     let named = entry.map_or(&[][..], |entry| entry.named(report, EXAMPLE));
     named
         .iter()
@@ -122,22 +145,48 @@ pub(super) fn read(report: &Report, entry: Option<Entry<'_>>) -> Vec<Upstream> {
             check_name(report, "an upstream", &key.text, key.place);
             let title = format!("upstream `{}`", key.text);
             let section = Section::open(report, "upstream", title, Some(key.place), node);
-            section.map_or_else(|| Upstream::new(key.text.as_str(), Vec::new()), |section| read_one(section, &key.text))
+            section.map_or_else(
+                || Upstream::new(key.text.as_str(), Vec::new()),
+                |section| read_one(section, &key.text, &folders.of(key.place)),
+            )
         })
         .collect()
 }
 
-fn read_one(mut section: Section<'_>, name: &str) -> Upstream {
+fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstream {
     let report = section.report();
+    let backends = section.required("backends", BACKENDS).map(|entry| read_backends(report, entry, name));
+    let backends = backends.unwrap_or_default();
+    let tls = section.entry("tls").filter(|tls| !is_off(tls.node));
+    let tls = tls.and_then(|tls| upstream_tls::read(&section, tls, folder, &backends));
     let upstream = Upstream {
         name: name.to_owned(),
-        backends: section
-            .required("backends", BACKENDS)
-            .map(|entry| read_backends(report, entry, name))
-            .unwrap_or_default(),
-        balance: section.entry("balance").and_then(|entry| read_balance(report, entry)).unwrap_or_default(),
+        backends,
+        balance: section.entry("balance").and_then(|entry| balance::read(report, entry)).unwrap_or_default(),
+        panic_threshold: section.parsed("panic_threshold", Some(DEFAULT_PANIC_THRESHOLD), |text| match text {
+            _ if switch(text) == Ok(Switch::Off) => Ok(None),
+            _ => text.parse().and_then(|share| match share {
+                share if share == Percent::clamped(0) => {
+                    Err(Mistake::new("`panic_threshold` cannot be `0%`", "write `panic_threshold: off`"))
+                }
+                share => Ok(Some(share)),
+            }),
+        }),
+        slow_start: section.parsed("slow_start", None, |text| match text {
+            _ if switch(text) == Ok(Switch::Off) => Ok(None),
+            _ => positive("slow_start", text, "write `slow_start: off`").map(Some),
+        }),
         health_check: health_check::read(&mut section),
         retry: retry::read(&mut section),
+        protocol: section.parsed("protocol", Protocol::default(), |text| match text {
+            "http1" => Ok(Protocol::Http1),
+            "http2" => Ok(Protocol::Http2),
+            _ => Err(Mistake::new(
+                format!("`{text}` is not a protocol that backends are spoken to in"),
+                "write `http1` or `http2`",
+            )),
+        }),
+        tls,
         timeouts: read_timeouts(section.section("timeouts", "upstream timeouts")),
         request_body: read_request_body(section.section("limits", "upstream limits")).unwrap_or(SizeLimit::Unlimited),
     };
@@ -189,9 +238,11 @@ fn read_backend(report: &Report, node: &Node) -> Option<(Backend, Place)> {
             let written = section.required("address", "write `{ address: 127.0.0.1:9001, weight: 3 }`");
             let address = written.and_then(|entry| entry.parsed(report, parse));
             let weight = section.number("weight", 1, 0..=MOST_WEIGHT);
+            let tier = section.number("tier", 0, 0..=HIGHEST_TIER);
             section.close();
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-            Some((Backend { address: address?, weight }, written?.node.place))
+            let tier = u32::try_from(tier).unwrap_or(u32::MAX);
+            Some((Backend { address: address?, weight, tier }, written?.node.place))
         }
         Value::Null | Value::Sequence(_) => {
             let message = format!("a backend must be an address, not {}", super::section::kind_of(&node.value));
@@ -202,25 +253,6 @@ fn read_backend(report: &Report, node: &Node) -> Option<(Backend, Place)> {
             None
         }
     }
-}
-
-fn read_balance(report: &Report, entry: Entry<'_>) -> Option<Balance> {
-    const LATER: [&str; 5] = ["least_request", "peak_ewma", "random", "ring_hash", "maglev"];
-    const HELP: &str = "this policy is not supported by this version; write `round_robin`";
-    if let Value::Mapping(entries) = &entry.node.value {
-        let names = entries.first().filter(|(key, _)| LATER.contains(&key.text.as_str()));
-        let help = if names.is_some() { HELP } else { "write `round_robin`" };
-        report.add(Problem::at(entry.node.place, "`balance` must be the name of a policy").help(help));
-        return None;
-    }
-    entry.parsed(report, |text| match text {
-        "round_robin" => Ok(Balance::RoundRobin),
-        _ if LATER.contains(&text) => Err(Mistake::new(format!("no policy is called `{text}`"), HELP)),
-        _ => Err(Mistake::new(
-            format!("no policy is called `{text}`"),
-            suggest::help(text, "policies", &["round_robin"]),
-        )),
-    })
 }
 
 /// `limits` of an upstream or a route; none where nothing is said.

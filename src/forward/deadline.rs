@@ -2,7 +2,8 @@
 //!
 //! pingora knows one time-out for every read from a backend. Where the first byte, the pauses after it, the
 //! whole request or an idle tunnel have limits of their own, a small task waits beside the request and, when
-//! the time is over, shuts the attempt's connection down; the proxy then sees it end, and asks here why.
+//! the time is over, shuts the attempt's connection down; the proxy then sees it end, and asks here why. A connection
+//! that others share (HTTP/2) is left alone: there the request's wait for its client is ended instead.
 //! Requests without a body whose limits are all the same (the default) have no such task.
 
 use std::os::fd::RawFd;
@@ -15,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use crate::config::UpstreamTimeouts;
 use crate::failure::Reason;
+use crate::interrupt::Interrupt;
 
 /// Longer than any request: the longest duration of a configuration.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -92,6 +94,38 @@ impl Limits {
     }
 }
 
+/// What is ended when the time of an attempt is over.
+#[derive(Clone, Debug)]
+pub enum Ends {
+    /// The connection to the backend, which is the attempt's alone.
+    Connection(RawFd),
+    /// The request's wait for its client: the connection to the backend serves others too.
+    Wait(Arc<Interrupt>),
+}
+
+impl Ends {
+    /// Whether it is the client that is slow: what the backend sent is not fetched, since the client takes no more.
+    fn client_is_slow(&self) -> bool {
+        match self {
+            Ends::Connection(descriptor) => has_unread(*descriptor),
+            Ends::Wait(interrupt) => interrupt.blocked(),
+        }
+    }
+
+    fn end(&self) {
+        match self {
+            // The request that owns the connection lives on this thread. It lets go of us (`Context::let_go`) before
+            // anything is awaited after the connection was dropped, so the number is still that of the connection.
+            Ends::Connection(descriptor) => {
+                if let Err(error) = shutdown(*descriptor, Shutdown::Both) {
+                    log::debug!(error:%; "a connection past its deadline could not be shut down");
+                }
+            }
+            Ends::Wait(interrupt) => interrupt.cut(),
+        }
+    }
+}
+
 /// Watches one attempt until it is dropped.
 #[derive(Debug)]
 pub struct Deadline {
@@ -112,7 +146,7 @@ struct Shared {
 
 impl Deadline {
     /// Begins with a wait for `phase`. Must be called in the runtime that serves the connection.
-    pub fn watch(limits: Limits, phase: Phase, descriptor: RawFd) -> Deadline {
+    pub fn watch(limits: Limits, phase: Phase, ends: Ends) -> Deadline {
         let shared = Arc::new(Shared {
             began: Instant::now(),
             due: AtomicU64::new(u64::MAX),
@@ -120,7 +154,7 @@ impl Deadline {
             expired: AtomicU8::new(0),
         });
         shared.set(limits.due(phase, Instant::now()));
-        let task = tokio::spawn(wait(shared.clone(), limits.shortest(), descriptor)).abort_handle();
+        let task = tokio::spawn(wait(shared.clone(), limits.shortest(), ends)).abort_handle();
         Deadline { limits, shared, task }
     }
 
@@ -174,7 +208,7 @@ fn has_unread(descriptor: RawFd) -> bool {
 
 /// Sleeps until the deadline stands still long enough to be reached. Deadlines also come nearer when the phase
 /// changes, but never within the shortest limit: so it sleeps no longer than that.
-async fn wait(shared: Arc<Shared>, shortest: Duration, descriptor: RawFd) {
+async fn wait(shared: Arc<Shared>, shortest: Duration, ends: Ends) {
     loop {
         let due = shared.due.load(Ordering::Relaxed);
         if due == u64::MAX {
@@ -183,8 +217,7 @@ async fn wait(shared: Arc<Shared>, shortest: Duration, descriptor: RawFd) {
         let due = shared.began + Duration::from_micros(due);
         let now = Instant::now();
         if now >= due {
-            if !shared.waits_for_the_whole() && has_unread(descriptor) {
-                // It is not the backend that is slow: what it sent is not fetched, since the client takes no more.
+            if !shared.waits_for_the_whole() && ends.client_is_slow() {
                 shared.due.store(micros(now + shortest, shared.began), Ordering::Relaxed);
                 continue;
             }
@@ -193,11 +226,7 @@ async fn wait(shared: Arc<Shared>, shortest: Duration, descriptor: RawFd) {
         tokio::time::sleep_until(due.min(now + shortest).into()).await;
     }
     shared.expired.store(1, Ordering::Relaxed);
-    // The request that owns the connection lives on this thread. It lets go of us (`Context::let_go`) before
-    // anything is awaited after the connection was dropped, so the number is still that of the connection.
-    if let Err(error) = shutdown(descriptor, Shutdown::Both) {
-        log::debug!(error:%; "a connection past its deadline could not be shut down");
-    }
+    ends.end();
 }
 
 #[cfg(test)]

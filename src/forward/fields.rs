@@ -6,6 +6,7 @@
 //! Responses: hop-by-hop fields go; the rest, `Date` and `Server` among it, is passed on.
 
 use bytes::Bytes;
+use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -25,11 +26,15 @@ pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()>
     origin_form(request);
     single_content_length(request)?;
     joined_cookies(request)?;
+    if origin.trailers && request.version == Version::HTTP_2 {
+        request.insert_header(header::TE, HeaderValue::from_static("trailers"))?;
+    }
     origin.tell(request)
 }
 
-/// Removes from a backend's response what was meant for us alone. A 101 passes as it came.
-pub fn to_client(response: &mut ResponseHeader) {
+/// Removes from a backend's response what was meant for us alone, or has no meaning for a client of this version. A
+/// 101 passes as it came.
+pub fn to_client(response: &mut ResponseHeader, client: Version) {
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
@@ -41,7 +46,11 @@ pub fn to_client(response: &mut ResponseHeader) {
             response.remove_header(&name);
         }
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRAILER, &header::PROXY_AUTHENTICATE] {
+    // Trailers pass between HTTP/2 and HTTP/2 alone; elsewhere their announcement must not.
+    let passes = response.version == Version::HTTP_2 && client == Version::HTTP_2;
+    let trailer = (!passes).then_some(&header::TRAILER);
+    let always = [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::PROXY_AUTHENTICATE];
+    for name in always.into_iter().chain(trailer) {
         if response.headers.contains_key(name) {
             response.remove_header(name);
         }
@@ -123,14 +132,14 @@ mod tests {
             ("upgrade", "h2c"),
             ("content-length", "2"),
         ]);
-        to_client(&mut response);
+        to_client(&mut response, Version::HTTP_11);
         assert_eq!(names(&response), ["date", "server", "connection", "content-length"]);
     }
 
     #[test]
     fn a_response_cannot_nominate_its_framing_away() {
         let mut response = response(&[("connection", "content-length, transfer-encoding"), ("content-length", "2")]);
-        to_client(&mut response);
+        to_client(&mut response, Version::HTTP_11);
         assert_eq!(response.headers.get("content-length").unwrap(), "2");
     }
 

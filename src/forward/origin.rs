@@ -27,6 +27,9 @@ pub struct Origin<'a> {
     pub host: Option<&'a HeaderValue>,
     /// The request's identifier.
     pub id: RequestId,
+    /// Whether the client has said that it reads trailers. pingora removes that from a request on its way, though
+    /// between HTTP/2 and HTTP/2 they pass, and gRPC depends on it.
+    pub trailers: bool,
 }
 
 impl Origin<'_> {
@@ -172,7 +175,7 @@ mod tests {
         let identity = rules_of.identify(peer, &request.headers);
         let host = HeaderValue::from_static("inner.example:8080");
         let id = RequestId::new();
-        let origin = Origin { identity: &identity, rules: &rules_of, host: Some(&host), id };
+        let origin = Origin { identity: &identity, rules: &rules_of, host: Some(&host), id, trailers: false };
         origin.tell(&mut request).unwrap();
         let all = |name: &str| {
             let values = request.headers.get_all(name).iter().map(|value| value.to_str().unwrap());

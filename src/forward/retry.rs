@@ -10,8 +10,7 @@ pub enum Progress {
     NotConnected,
     /// The backend refused the connection: the same, and said at once.
     NotAccepted,
-    /// The backend said that it did not process the request (HTTP/2 REFUSED_STREAM, GOAWAY). Not met while
-    /// upstreams are spoken to in HTTP/1.1.
+    /// The backend said that it did not process the request (HTTP/2 REFUSED_STREAM, GOAWAY).
     Refused,
     /// The request, or a part of it, was sent.
     Sent,
@@ -36,13 +35,16 @@ pub struct Failed {
 pub fn may_be_repeated(failed: Failed, on: RetryOn) -> bool {
     match failed.progress {
         Progress::Answered => false,
-        Progress::NotConnected => {
-            on.connect && failed.body_kept && matches!(failed.reason, Reason::ConnectFailed | Reason::ConnectTimeout)
-        }
+        Progress::NotConnected => on.connect && failed.body_kept && is_of_connecting(failed.reason),
         Progress::NotAccepted => (on.connect || on.refused) && failed.body_kept,
         Progress::Refused => on.refused && failed.body_kept,
         Progress::Sent => on.reset && failed.reason == Reason::Reset && failed.idempotent && failed.body_kept,
     }
+}
+
+/// Why there was no connection, where another backend may have one.
+const fn is_of_connecting(reason: Reason) -> bool {
+    matches!(reason, Reason::ConnectFailed | Reason::ConnectTimeout | Reason::TlsFailed)
 }
 
 #[cfg(test)]

@@ -133,11 +133,6 @@ impl Template {
         }
     }
 
-    /// Whether it begins with a path of the request.
-    pub fn begins_with_path(&self) -> bool {
-        matches!(self.0.first(), Some(Piece::Value(Variable::Path | Variable::PathAndQuery)))
-    }
-
     /// The text with the values in it.
     pub fn render(&self, values: &Values<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);

@@ -3,19 +3,18 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
-use super::deadline::{Awaited, LINGER, TICK, Tick};
+use super::deadline::{Awaited, Tick};
+use super::http2;
 use super::listener::{Http2, Listener, Live};
 use super::metered::Metered;
 use super::preface::{Spoken, spoken};
@@ -26,123 +25,23 @@ use super::tls;
 use super::transport::{Plain, Socket};
 use crate::config::ProxyProtocol;
 
-/// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
-/// a 100 ms path to 5 Mbit/s.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-
-/// The same for all streams of a connection: this bounds what a connection can make us hold.
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// The most requests of a connection at a time; those beyond are refused, and may be asked again.
-const HTTP2_STREAMS: u32 = 128;
-
-/// The most requests of a connection that their client has taken back before anybody looked at them; one more ends the
-/// connection (CVE-2023-44487).
-const HTTP2_UNSEEN_RESETS: usize = 20;
-
-/// The most requests of a connection that we have reset, for what their client did to them; one more ends it.
-const HTTP2_OWN_RESETS: usize = 1024;
-
-/// How many reset streams are remembered, to tell frames that were under way from mistakes, and how long.
-const HTTP2_REMEMBERED_RESETS: usize = 32;
-const HTTP2_RESETS_REMEMBERED: Duration = Duration::from_secs(1);
-
-/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait: some sixteen thousand
-/// tiny messages of a stream whose backend is busy. The library's own 512 KiB end such a connection at two thousand.
-const HTTP2_TINY_PIECES: usize = 4 * 1024 * 1024;
-
-/// What is held of one answer whose client does not take it.
-const HTTP2_SEND_BUFFER: usize = 64 * 1024;
-
-/// Requests of one listener on one core: pingora's proxy with this listener's HTTP/2 limits.
+/// Requests of one listener on one core.
 pub struct App<P> {
     proxy: Arc<HttpProxy<P>>,
     listener: Arc<Listener>,
-    options: HttpServerOptions,
-    /// Requests under way; of use only where the value is of one HTTP/2 connection.
-    streams: AtomicUsize,
 }
 
 impl<P> App<P> {
     pub(super) fn new(proxy: Arc<HttpProxy<P>>, listener: Arc<Listener>) -> App<P> {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(listener.settings().keep_alive);
-        App { proxy, listener, options, streams: AtomicUsize::new(0) }
+        App { proxy, listener }
     }
 
-    /// The same for one HTTP/2 connection, with the listener's settings as they are now.
-    fn for_connection(&self) -> Arc<App<P>> {
-        Arc::new(App::new(self.proxy.clone(), self.listener.clone()))
-    }
-
-    /// Ends when the process drains and nothing has been under way for a while: a client that does not follow
-    /// GOAWAY, or is gone without a word, must not hold the process for its whole grace period.
-    async fn drained(&self, shutdown: &ShutdownWatch) {
-        let mut shutdown = shutdown.clone();
-        if shutdown.wait_for(|draining| *draining).await.is_err() {
-            return std::future::pending().await;
-        }
-        let mut idle = Duration::ZERO;
-        while idle < LINGER {
-            tokio::time::sleep(TICK).await;
-            idle = if self.streams.load(Ordering::Relaxed) == 0 { idle + TICK } else { Duration::ZERO };
-        }
+    pub(super) fn proxy(&self) -> &Arc<HttpProxy<P>> {
+        &self.proxy
     }
 
     pub(super) fn listener(&self) -> &Arc<Listener> {
         &self.listener
-    }
-}
-
-#[async_trait]
-impl<P> HttpServerApp for App<P>
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let _stream = Stream::begin(self);
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options
-            .max_header_list_size(self.listener.settings().header_bytes)
-            .max_concurrent_streams(HTTP2_STREAMS)
-            .max_pending_accept_reset_streams(HTTP2_UNSEEN_RESETS)
-            .max_local_error_reset_streams(Some(HTTP2_OWN_RESETS))
-            .max_concurrent_reset_streams(HTTP2_REMEMBERED_RESETS)
-            .reset_stream_duration(HTTP2_RESETS_REMEMBERED)
-            .data_frame_budget(HTTP2_TINY_PIECES)
-            .max_send_buffer_size(HTTP2_SEND_BUFFER)
-            .initial_window_size(HTTP2_STREAM_WINDOW)
-            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-}
-
-/// Counts one request of a connection.
-struct Stream<'a>(&'a AtomicUsize);
-
-impl<'a> Stream<'a> {
-    fn begin<P>(app: &'a App<P>) -> Stream<'a> {
-        app.streams.fetch_add(1, Ordering::Relaxed);
-        Stream(&app.streams)
-    }
-}
-
-impl Drop for Stream<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -189,12 +88,15 @@ async fn introduced(
     }
 }
 
-/// Does the handshake where there is one, and serves.
-fn encrypt<P>(plain: Plain, mut client: Client, live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
+/// Now it is known who the client is: does the handshake where there is one, and serves.
+fn encrypt<P>(plain: Plain, mut client: Client, mut live: Live, app: Arc<App<P>>, shutdown: ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
+    if !live.admit_client(client.address) {
+        return;
+    }
     let listener = live.listener().clone();
     let settings = listener.settings();
     match &settings.tls {
@@ -236,7 +138,7 @@ where
         Some(Spoken::Http2) => {
             stream.speak_http2();
             // In a box: it must not make the task of a parked connection larger.
-            return Box::pin(http2(stream, app.for_connection(), shutdown)).await;
+            return Box::pin(http2::serve(Metered::new(stream), app, shutdown)).await;
         }
         Some(Spoken::Http1 | Spoken::Undecided) => {}
     }
@@ -261,18 +163,6 @@ where
             return;
         }
         stream.expect_head(Tick::after(app.listener.settings().request_header));
-    }
-}
-
-/// All requests of an HTTP/2 connection.
-async fn http2<P>(stream: Box<EdgeStream>, app: Arc<App<P>>, shutdown: ShutdownWatch)
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    tokio::select! {
-        _ = app.process_new(Box::new(Metered::new(stream)), &shutdown) => {}
-        () = app.drained(&shutdown) => {}
     }
 }
 

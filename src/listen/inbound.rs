@@ -8,7 +8,7 @@
 use tokio::io::ReadBuf;
 
 use crate::failure::Reason;
-use crate::wire::{Body, Limits, Reader};
+use crate::wire::{Body, Head, Limits, Reader};
 
 /// What is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +125,7 @@ impl Inbound {
         let held = self.held.get(self.given..).unwrap_or_default();
         match whole(&mut reader, held, limits) {
             Ok(None) => self.framing = Framing::Head(Some(reader)),
-            Ok(Some(request)) => {
-                if let Some(digit) = request.minor_version.and_then(|place| self.held.get_mut(self.given + place)) {
-                    *digit = b'1';
-                }
-                self.approved = self.given + request.length;
-                self.framing = Framing::Body(request.body);
-            }
+            Ok(Some(request)) => self.approve(request),
             Err(reason) => self.refuse_head(&reader, reason),
         }
     }
@@ -147,7 +141,6 @@ impl Inbound {
         if fresh.is_empty() {
             return Ok(());
         }
-        let mut minor_version = None;
         let taken = match &mut self.framing {
             Framing::Raw => return Ok(()),
             Framing::Body(body) => match body.read(fresh) {
@@ -161,9 +154,14 @@ impl Inbound {
             Framing::Head(_) => {
                 let mut reader = Reader::default();
                 match whole(&mut reader, fresh, limits()) {
+                    Ok(Some(request)) if request.plain.is_some() => {
+                        self.hold(fresh);
+                        self.approve(request);
+                        buffer.set_filled(before);
+                        return Ok(());
+                    }
                     Ok(Some(request)) => {
                         self.framing = Framing::Body(request.body);
-                        minor_version = request.minor_version;
                         request.length
                     }
                     Ok(None) => {
@@ -183,9 +181,6 @@ impl Inbound {
             self.hold(fresh.get(taken..).unwrap_or_default());
         }
         buffer.set_filled(before + taken);
-        if let Some(digit) = minor_version.and_then(|place| buffer.filled_mut().get_mut(before + place)) {
-            *digit = b'1';
-        }
         Ok(())
     }
 
@@ -196,6 +191,16 @@ impl Inbound {
             Framing::Body(_) | Framing::Raw => return,
         };
         self.refuse_head(&reader, reason);
+    }
+
+    /// What is held begins with this request.
+    fn approve(&mut self, request: Request) {
+        self.framing = Framing::Body(request.body);
+        self.approved = self.given + request.length;
+        if let Some(plain) = request.plain {
+            self.approved = self.approved - request.head + plain.len();
+            drop(self.held.splice(self.given..self.given + request.head, plain));
+        }
     }
 
     /// Hands on a stand-in, and nothing else any more.
@@ -210,15 +215,17 @@ impl Inbound {
 /// A head, with as much of its body as has arrived.
 struct Request {
     length: usize,
+    /// Of that the head.
+    head: usize,
     body: Body,
-    minor_version: Option<usize>,
+    /// What is handed on instead of the head.
+    plain: Option<Vec<u8>>,
 }
 
 fn whole(reader: &mut Reader, bytes: &[u8], limits: Limits) -> Result<Option<Request>, Reason> {
-    let Some(head) = reader.read(bytes, limits)? else { return Ok(None) };
-    let mut body = head.body;
-    let length = head.length + body.read(bytes.get(head.length..).unwrap_or_default())?;
-    Ok(Some(Request { length, body, minor_version: head.minor_version }))
+    let Some(Head { length: head, mut body }) = reader.read(bytes, limits)? else { return Ok(None) };
+    let length = head + body.read(bytes.get(head..).unwrap_or_default())?;
+    Ok(Some(Request { length, head, body, plain: reader.plain_form(bytes) }))
 }
 
 #[cfg(test)]
@@ -324,6 +331,18 @@ mod tests {
         assert_eq!(handed[0], good.as_bytes());
         assert_eq!(refused, Some(Reason::BadRequest));
         assert_eq!(handed[1], b"GET /bad HTTP/1.1\r\nconnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn a_whole_uri_is_handed_on_as_its_path_however_it_arrives() {
+        let wire =
+            b"PUT http://a/x HTTP/1.3\r\nhost: a\r\ncontent-length: 4\r\n\r\nbodyGET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let first = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody".to_vec();
+        for (pieces, room) in [(1000, 1000), (1, 1000), (1000, 7), (50, 20)] {
+            let (handed, refused) = requests(wire, &[pieces], room);
+            assert_eq!(refused, None);
+            assert_eq!(handed, [first.clone(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec()]);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A listener while it runs: its settings, which may change under it, and what it counts.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
+use super::household::{Household, Households};
 use crate::config::ProxyProtocol;
 
 /// Whether a listener speaks HTTP/2: by ALPN over TLS, by prior knowledge without (RFC 9113, section 3.3).
@@ -31,6 +33,8 @@ pub struct Settings {
     pub header_fields: usize,
     /// The most connections at a time; those beyond are closed at once and counted.
     pub connections: Option<u64>,
+    /// The most connections of one client at a time; those beyond are closed at once and counted.
+    pub connections_per_client: Option<u64>,
     /// Protocols.
     pub http2: Http2,
     /// Whether a connection says first who has connected.
@@ -48,6 +52,8 @@ pub struct ListenerCounters {
     pub accepted: AtomicU64,
     /// Connections closed at once, being over the ceiling.
     pub refused: AtomicU64,
+    /// Connections closed at once, being more than their client may have.
+    pub clients_refused: AtomicU64,
     /// Connections that did not begin with a PROXY protocol header, or not in time.
     pub proxy_headers_refused: AtomicU64,
     /// Connections whose TLS handshake failed or took too long.
@@ -80,12 +86,20 @@ pub struct Listener {
     /// Counters and gauges.
     pub counters: ListenerCounters,
     settings: ArcSwap<Settings>,
+    households: Households,
 }
 
 impl Listener {
     /// A listener that has counted nothing yet.
     pub fn new(id: usize, name: String, address: crate::config::Address, settings: Settings) -> Listener {
-        Listener { id, name, address, counters: ListenerCounters::default(), settings: ArcSwap::from_pointee(settings) }
+        Listener {
+            id,
+            name,
+            address,
+            counters: ListenerCounters::default(),
+            settings: ArcSwap::from_pointee(settings),
+            households: Households::default(),
+        }
     }
 
     /// The settings in force.
@@ -101,7 +115,7 @@ impl Listener {
     /// Admits one more connection, or refuses it because the ceiling is reached.
     pub(super) fn admit(self: &Arc<Listener>) -> Option<Live> {
         let before = self.counters.connections.fetch_add(1, Ordering::Relaxed);
-        let live = Live(self.clone());
+        let live = Live { listener: self.clone(), household: None };
         if self.settings.load().connections.is_some_and(|most| before as u64 >= most) {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -113,16 +127,36 @@ impl Listener {
 
 /// Counts one open connection for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Live(Arc<Listener>);
+pub(super) struct Live {
+    listener: Arc<Listener>,
+    /// Whose it is, if that is counted.
+    household: Option<Household>,
+}
 
 impl Live {
     pub(super) fn listener(&self) -> &Arc<Listener> {
-        &self.0
+        &self.listener
+    }
+
+    /// Admits the connection as one of this client's, or refuses it because the client has as many as it may.
+    pub(super) fn admit_client(&mut self, address: Option<IpAddr>) -> bool {
+        let most = self.listener.settings.load().connections_per_client;
+        let Some((most, address)) = most.zip(address) else { return true };
+        let household = Household::of(address);
+        if !self.listener.households.enter(household, most) {
+            self.listener.counters.clients_refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.household = Some(household);
+        true
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(household) = self.household {
+            self.listener.households.leave(household);
+        }
+        self.listener.counters.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -18,6 +18,9 @@ mod deadline;
 mod edge;
 mod flood;
 mod gather;
+mod household;
+mod http2;
+mod http2_stream;
 mod inbound;
 mod listener;
 mod metered;
@@ -28,7 +31,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, break_off, client_of, head_received, keep_date, open_tunnel, refusal_of};
+pub use client::{Client, break_off, client_of, head_received, interrupt_of, keep_date, open_tunnel, refusal_of};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

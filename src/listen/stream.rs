@@ -15,7 +15,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::http::ResponseHeader;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -24,13 +23,14 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client::Client;
+use super::client::{Client, user_data};
 use super::deadline::{Awaited, Tick, Ticket};
 use super::gather::Gathered;
 use super::inbound::{Inbound, Stage};
 use super::listener::Live;
 use super::transport::Socket;
 use crate::failure::{Reason, wire_answer};
+use crate::interrupt::{Doing, Interrupt};
 use crate::wire::Limits;
 
 /// What is read ahead at a time; the parser starts with as much.
@@ -77,6 +77,8 @@ pub struct EdgeStream {
     tunnel: AtomicBool,
     /// The answer was broken off, and only a reset can tell the client.
     broken: AtomicBool,
+    /// What ends the wait for the client from elsewhere; of the request at hand.
+    interrupt: Mutex<Option<Arc<Interrupt>>>,
     /// What the head that is written next must have for its `Date`.
     date: Mutex<Option<Box<HttpDate>>>,
     ticket: Option<Ticket>,
@@ -100,6 +102,7 @@ impl EdgeStream {
             with_proxy: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            interrupt: Mutex::default(),
             date: Mutex::default(),
             ticket: None,
             _live: live,
@@ -140,6 +143,7 @@ impl EdgeStream {
     /// What is read from here on, or was read ahead, is the next request.
     pub(super) fn begin_request(&mut self) {
         *self.with_proxy.get_mut() = false;
+        *self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         self.inbound.begin();
         if !self.ahead().is_empty() {
             self.inbound.inspect(self.limits());
@@ -170,6 +174,11 @@ impl EdgeStream {
     pub(super) fn break_off(&self) {
         self.broken.store(true, Ordering::Relaxed);
         self.socket.plain().reset_on_close();
+    }
+
+    /// What can end the wait for this client during the request at hand.
+    pub(super) fn interrupt(&self) -> Arc<Interrupt> {
+        self.interrupt.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone()
     }
 
     /// The head of the answer that follows says when its backend made it.
@@ -294,6 +303,19 @@ impl EdgeStream {
         }
     }
 
+    /// Whether the wait for this client has been ended from elsewhere.
+    fn is_cut(&mut self, context: &Context<'_>) -> bool {
+        let interrupt = self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner);
+        interrupt.as_ref().is_some_and(|interrupt| interrupt.poll_cut(context.waker()))
+    }
+
+    /// Whether the session writes or reads: while it writes it asks for nothing else.
+    fn note(&mut self, is: Doing) {
+        if let Some(interrupt) = self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            interrupt.set(is);
+        }
+    }
+
     /// Puts our answer in the place of the parser's own, which names neither reason nor request and which nobody
     /// else sees: before the proxy has the head nothing but the parser answers.
     fn is_parser_refusal(&mut self, bytes: &[u8]) -> bool {
@@ -356,6 +378,7 @@ fn date_place(head: &[u8]) -> Option<usize> {
 impl AsyncRead for EdgeStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.note(Doing::Waiting);
         if *this.tunnel.get_mut() && this.inbound.stage() != Stage::Raw {
             this.inbound.open();
         }
@@ -366,6 +389,9 @@ impl AsyncRead for EdgeStream {
             let outcome = match this.inbound.stage() {
                 Stage::Complete => {
                     this.poll_lingering(context);
+                    if this.is_cut(context) {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
                     return this.poll_between(context).map(Err);
                 }
                 // The rest of a head that came in pieces.
@@ -400,6 +426,9 @@ impl AsyncRead for EdgeStream {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     this.poll_lingering(context);
+                    if this.is_cut(context) {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
                     ready!(this.poll_head_deadline(context));
                     if this.inbound.refused().is_none() {
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -416,6 +445,7 @@ impl AsyncWrite for EdgeStream {
         if this.refused_by_parser || this.is_parser_refusal(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
+        this.note(Doing::Sending);
         if this.with_date(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -475,8 +505,7 @@ impl GetProxyDigest for EdgeStream {
         if !self.http2 {
             return None;
         }
-        let unused = ResponseHeader::build(http::StatusCode::OK, Some(0)).ok()?;
-        Some(Arc::new(ProxyDigest::new(Box::new(unused), Some(Box::new(self.client.clone())))))
+        user_data(Box::new(self.client.clone())).map(Arc::new)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the client is told when a request was not served: status, reason and request id; never an address of
 //! the inside.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING,
@@ -20,6 +22,9 @@ const RETRY_AFTER_SECONDS: &str = "1";
 
 /// What is said to those who ask for another (RFC 9110, section 15.5.6). Not all: a method of any name is passed on.
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// How long a body is waited for whose client was answered before it was told to go on.
+pub const BODY_THAT_MAY_NOT_COME: Duration = Duration::from_secs(1);
 
 /// Answers with the status of the reason and a body in the form that the client asks for.
 ///
@@ -46,10 +51,22 @@ pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -
     }
     context.change_answer(session, &mut response)?;
     if session.req_header().method == http::Method::HEAD {
-        return session.write_response_header(Box::new(response), true).await;
+        session.write_response_header(Box::new(response), true).await?;
+        return session.as_mut().finish_body().await;
     }
     session.write_response_header(Box::new(response), false).await?;
     session.write_response_body(Some(body.into()), true).await
+}
+
+/// Answers an OPTIONS that goes no further (RFC 9110, section 7.6.2): there is nothing to tell of a balancer.
+///
+/// # Errors
+/// pingora's, when the client cannot be written to.
+pub async fn options(session: &mut Session, context: &Context) -> Result<()> {
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(2))?;
+    response.insert_header(CONTENT_LENGTH, 0)?;
+    response.insert_header(X_REQUEST_ID, context.id.value())?;
+    session.write_response_header(Box::new(response), true).await
 }
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.

@@ -1,23 +1,28 @@
 //! The attempts of a request: each picks a backend, connects, waits for the answer, and may be made again.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use http::header::UPGRADE;
+use http::header::{EXPECT, UPGRADE};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
+use crate::config::Protocol;
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
-use crate::forward::deadline::{Deadline, Limits, Phase};
+use crate::forward::deadline::{Deadline, Ends, Limits, Phase};
 use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{answer, peer, retry};
+use crate::interrupt::Interrupt;
+use crate::listen;
 use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
+use crate::upstream::outcome::Outcome;
 
 /// One attempt.
 #[derive(Debug)]
@@ -33,11 +38,20 @@ pub struct Attempt {
     upgrade: Option<PoliteConnect>,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
+    /// What ends the request where its connection to the backend is shared.
+    interrupt: Option<Arc<Interrupt>>,
     /// Interim answers so far.
     interim: u32,
     /// Whether the backend has switched protocols.
     switched: bool,
     deadline: Option<Deadline>,
+}
+
+/// Whether there was a body to be sent, which takes the client's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Sent,
+    None,
 }
 
 impl Context {
@@ -51,7 +65,12 @@ impl Context {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let picked = destination.and_then(|destination| Some((destination, destination.upstream.pick(&self.tried)?)));
+        let now = Instant::now();
+        let picked = destination.and_then(|destination| {
+            let key = destination.upstream.config.balance.key();
+            let key = key.and_then(|key| self.hashed_by(key, session.req_header()));
+            Some((destination, destination.upstream.pick(&self.tried, key, now)?))
+        });
         let Some((destination, in_flight)) = picked else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
@@ -66,11 +85,13 @@ impl Context {
         };
         let mut peer = peer::within(peer::with_timeouts(peer, &destination.timeouts), left);
         // pingora times no body of HTTP/2.
-        let rules = self.rules().filter(|_| session.is_http2());
+        let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
+        let shared = upgrade.is_none() && destination.upstream.config.protocol == Protocol::Http2;
         let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
+        let interrupt = (shared && limits.is_some()).then(|| listen::interrupt_of(session));
         if limits.is_some() {
             peer.options.read_timeout = None;
         }
@@ -78,9 +99,10 @@ impl Context {
             in_flight,
             connect: None,
             first_byte: None,
-            began: Instant::now(),
+            began: now,
             upgrade,
             limits,
+            interrupt,
             interim: 0,
             switched: false,
             deadline: None,
@@ -89,7 +111,7 @@ impl Context {
     }
 
     /// There is a connection.
-    pub(super) fn connected(&mut self, reused: bool, descriptor: RawFd) {
+    pub(super) fn connected(&mut self, session: &mut Session, reused: bool, descriptor: RawFd) {
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
@@ -101,12 +123,18 @@ impl Context {
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
-        let upgrade = attempt.upgrade.as_ref();
-        let descriptor = upgrade.map_or((descriptor >= 0).then_some(descriptor), PoliteConnect::descriptor);
-        if let (Some(limits), Some(descriptor)) = (attempt.limits, descriptor) {
-            // An upgrade has no body whose end would tell that it is the backend's turn.
-            let phase = if upgrade.is_some() { Phase::FirstByte } else { Phase::Request };
-            attempt.deadline = Some(Deadline::watch(limits, phase, descriptor));
+        let ends = match &attempt.upgrade {
+            Some(upgrade) => upgrade.descriptor().map(Ends::Connection),
+            None if destination.upstream.config.protocol == Protocol::Http2 => {
+                attempt.interrupt.clone().map(Ends::Wait)
+            }
+            None => (descriptor >= 0).then_some(Ends::Connection(descriptor)),
+        };
+        if let (Some(limits), Some(ends)) = (attempt.limits, ends) {
+            // What has no body has no end of it that would tell that it is the backend's turn.
+            let bodiless = attempt.upgrade.is_some() || session.is_body_empty();
+            let phase = if bodiless { Phase::FirstByte } else { Phase::Request };
+            attempt.deadline = Some(Deadline::watch(limits, phase, ends));
         }
     }
 
@@ -124,6 +152,7 @@ impl Context {
         let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
             attempt.first_byte.get_or_insert(self.began.elapsed());
+            attempt.in_flight.judge(Outcome::of(status, &response.headers), Instant::now());
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
             self.waits_for(Phase::Body);
         }
@@ -131,17 +160,33 @@ impl Context {
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.
-    fn sent(&self) {
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_none()) {
+    fn sent(&mut self, body: Body) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.first_byte.is_none()
+        {
+            if body == Body::Sent {
+                attempt.in_flight.sent(Instant::now());
+            }
             self.waits_for(Phase::FirstByte);
         }
     }
 
+    /// The backend has said all it had to say.
+    pub(super) fn over(&mut self) {
+        self.waits_for(Phase::Over);
+        if let Some(attempt) = &mut self.attempt
+            && !attempt.switched
+        {
+            attempt.in_flight.end();
+        }
+    }
+
     /// Bytes of the client's have come.
-    pub(super) fn received(&self, end_of_stream: bool) {
+    pub(super) fn received(&mut self, session: &mut Session, end_of_stream: bool) {
+        let body = if session.is_body_empty() { Body::None } else { Body::Sent };
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
-            Some(_) if end_of_stream => self.sent(),
+            Some(_) if end_of_stream => self.sent(body),
             Some(attempt) if attempt.first_byte.is_none() => self.waits_for(Phase::Request),
             Some(_) | None => {}
         }
@@ -180,6 +225,8 @@ impl Context {
             Reason::Internal
         } else if late {
             Reason::ConnectTimeout
+        } else if matches!(error.etype(), ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert) {
+            Reason::TlsFailed
         } else {
             Reason::ConnectFailed
         };
@@ -194,8 +241,21 @@ impl Context {
         self.failed_at(session, error, reason, progress)
     }
 
+    /// Whether all that is missing is a body whose client has its answer without it, and leaves it away as it may (RFC
+    /// 9110, section 10.1.1).
+    pub(super) fn is_only_unasked(&self, session: &Session, error: &Error) -> bool {
+        let expected = session.req_header().headers.contains_key(EXPECT);
+        let late = matches!(error.etype(), ErrorType::ReadTimedout) && *error.esource() == ErrorSource::Downstream;
+        self.told && expected && late
+    }
+
     /// The attempt failed after there was a connection.
-    pub(super) fn attempt_failed(&mut self, session: &Session, error: Box<Error>) -> Box<Error> {
+    pub(super) fn attempt_failed(&mut self, session: &Session, mut error: Box<Error>) -> Box<Error> {
+        if self.is_only_unasked(session, &error) {
+            self.let_go();
+            error.set_retry(false);
+            return error;
+        }
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
@@ -205,6 +265,8 @@ impl Context {
         self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
+        } else if is_refused(&error) {
+            retry::Progress::Refused
         } else {
             retry::Progress::Sent
         };
@@ -218,10 +280,13 @@ impl Context {
         reason: Reason,
         progress: retry::Progress,
     ) -> Box<Error> {
-        if let Some(attempt) = &self.attempt
+        if let Some(attempt) = &mut self.attempt
             && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest | Reason::BodyTooLarge)
         {
             attempt.in_flight.backend.state.count_failure(reason);
+            if !matches!(reason, Reason::ClientGone | Reason::Internal) {
+                attempt.in_flight.judge(Outcome::Failed { retry_after: None }, Instant::now());
+            }
         }
         let failed = retry::Failed {
             reason,
@@ -246,10 +311,27 @@ impl Context {
     }
 
     /// The request is over with this error; whatever could be said of it before stays.
-    pub(super) fn end_with(&mut self, error: &Error) {
+    pub(super) fn end_with(&mut self, session: &Session, error: &Error) {
+        if self.is_only_unasked(session, error) {
+            return;
+        }
         let answered = self.attempt.as_ref().is_some_and(|attempt| attempt.first_byte.is_some());
         self.fail(reason(error, answered));
     }
+}
+
+/// Whether a backend of HTTP/2 has said that it did nothing with the request (RFC 9113, sections 6.8 and 8.7).
+fn is_refused(error: &Error) -> bool {
+    error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)))
+    })
+}
+
+/// Whether a backend of HTTP/2 has ended the stream or the connection, or the connection has ended by itself.
+fn is_h2_end(error: &Error) -> bool {
+    let h2 = error.root_cause().downcast_ref::<h2::Error>();
+    h2.is_some_and(|error| error.is_io() || error.is_remote())
 }
 
 /// What an error of pingora's means for the request.
@@ -260,7 +342,7 @@ pub(super) fn reason(error: &Error, answered: bool) -> Reason {
     match error.esource() {
         ErrorSource::Upstream if timed_out && answered => Reason::IdleTimeout,
         ErrorSource::Upstream if timed_out => Reason::FirstByteTimeout,
-        ErrorSource::Upstream if broken => Reason::Reset,
+        ErrorSource::Upstream if broken || is_h2_end(error) => Reason::Reset,
         ErrorSource::Upstream => Reason::BadResponse,
         ErrorSource::Downstream if matches!(kind, ErrorType::ReadTimedout) => Reason::RequestTimeout,
         ErrorSource::Downstream if broken || timed_out || matches!(kind, ErrorType::H2Error) => Reason::ClientGone,

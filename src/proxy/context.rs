@@ -11,6 +11,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
+use super::http10;
 use super::routing::Paths;
 use crate::failure::Reason;
 use crate::forward::fields::X_REQUEST_ID;
@@ -48,7 +49,11 @@ pub struct Context {
     pub(super) client: Option<Client>,
     pub(super) host: Option<HeaderValue>,
     pub(super) identity: Identity,
+    /// Whether the client has said that it reads trailers.
+    trailers: bool,
     failure: Option<Reason>,
+    /// The client has its whole answer, and may still send what nobody waits for.
+    pub(super) told: bool,
     counted: Option<InFlight>,
 }
 
@@ -69,7 +74,9 @@ impl Context {
             client: None,
             host: None,
             identity: Identity::of(Peer { address: None, scheme: Scheme::Http }),
+            trailers: false,
             failure: None,
+            told: false,
             counted: None,
         }
     }
@@ -77,9 +84,16 @@ impl Context {
     /// The head is here: who asks, and the limits of what follows.
     pub(super) fn arrive(&mut self, session: &mut Session) -> Result<()> {
         self.client = listen::client_of(session).cloned();
-        crate::admit::upgrade::only_if_asked_for(session.req_header_mut());
+        crate::admit::connection::only_if_asked_for(session.req_header_mut());
+        if crate::admit::connection::asks_to_close(session.req_header()) {
+            session.set_keepalive(None);
+        }
         self.host = crate::admit::host_of(session.req_header());
         self.identify(&session.req_header().headers);
+        self.trailers = crate::admit::reads_trailers(session.req_header());
+        if session.req_header().version == http::Version::HTTP_10 {
+            session.downstream_modules_ctx = http10::modules();
+        }
         let Some(rules) = self.rules() else {
             session.set_keepalive(None);
             return Ok(());
@@ -112,7 +126,7 @@ impl Context {
     /// Who asks, for the fields that tell the backend.
     pub(super) fn origin(&self) -> Origin<'_> {
         let rules = &self.snapshot.client_address;
-        Origin { identity: &self.identity, rules, host: self.host.as_ref(), id: self.id }
+        Origin { identity: &self.identity, rules, host: self.host.as_ref(), id: self.id, trailers: self.trailers }
     }
 
     /// The address of the client, behind all proxies that are believed; none over a UNIX socket.

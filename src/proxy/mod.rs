@@ -1,13 +1,13 @@
 //! A whole request on one page: pingora's phases, each one call into one stage.
 //!
 //! ```text
-//!  head read ── early_request_filter   limits and time-outs of the listener     listen
+//!  head read ── early_request_filter   who asks? time-outs of the listener      identity, listen
 //!            ── request_filter         understood? which route? answered here?  admit, route
 //!        ┌──▶── upstream_peer          which backend?                           upstream
 //!        │   ── fail_to_connect        no connection: another one?              forward::retry
 //!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
 //!        │   ── upstream_request_filter  head made ours, and the route's        forward::{fields, rewrite, header_rules}
-//!        │   ── request_body_filter    (each piece)
+//!        │   ── request_body_filter    (each piece) within its limit?
 //!        │   ── upstream_response_filter  the backend has answered           forward::answer
 //!        │   ── response_filter        head made ours, and the route's          forward::{fields, header_rules}
 //!        │   ── upstream_response_body_filter  (each piece)
@@ -20,6 +20,8 @@ mod answer;
 mod attempt;
 mod context;
 mod direct;
+mod hash_key;
+mod http10;
 mod record;
 mod routing;
 
@@ -39,7 +41,7 @@ use pingora::{Error, Result};
 
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
-use crate::forward::{self, fields};
+use crate::forward::{self, fields, max_forwards};
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
@@ -78,6 +80,10 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match context.admit(session) {
+            Ok(Next::Forward) if max_forwards::ends_here(session.req_header()) => {
+                answer::options(session, context).await?;
+                Ok(true)
+            }
             Ok(Next::Forward) => Ok(false),
             Ok(Next::Answer) => {
                 direct::answer(session, context, &self.lifecycle).await?;
@@ -107,14 +113,14 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         descriptor: RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected(reused, descriptor);
+        context.connected(session, reused, descriptor);
         Ok(())
     }
 
@@ -124,7 +130,12 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        max_forwards::decrement(request)?;
+        if let Some(via) = &context.snapshot.via {
+            via.request(request, session.req_header().version)?;
+        }
         context.retarget(session, request)?;
+        context.name_host(request)?;
         fields::to_backend(request, context.origin())?;
         context.change_request(session, request)
     }
@@ -141,7 +152,7 @@ impl ProxyHttp for Proxy {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        context.received(end_of_stream);
+        context.received(session, end_of_stream);
         context.bound_body(session.body_bytes_read() as u64)
     }
 
@@ -151,7 +162,11 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.answered(session, response)
+        context.answered(session, response)?;
+        match &context.snapshot.via {
+            Some(via) => via.response(response),
+            None => Ok(()),
+        }
     }
 
     async fn response_filter(
@@ -160,7 +175,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response);
+        fields::to_client(response, session.req_header().version);
         forward::answer::put_right(response);
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             context.change_answer(session, response)?;
@@ -169,8 +184,12 @@ impl ProxyHttp for Proxy {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);
             listen::open_tunnel(session);
-        } else if self.lifecycle.draining() || answer::body_may_not_come(session, response.status) {
+        } else if self.lifecycle.draining() {
             session.set_keepalive(None);
+        } else if answer::body_may_not_come(session, response.status) {
+            session.set_keepalive(None);
+            // Nobody waits long for a body that need not come any more.
+            session.set_read_timeout(Some(answer::BODY_THAT_MAY_NOT_COME));
         }
         if !response.status.is_informational() {
             listen::keep_date(session, response);
@@ -188,7 +207,12 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        context.waits_for(if end_of_stream { Phase::Over } else { Phase::Body });
+        context.told |= end_of_stream;
+        if end_of_stream {
+            context.over();
+        } else {
+            context.waits_for(Phase::Body);
+        }
         Ok(None)
     }
 
@@ -204,6 +228,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        if context.is_only_unasked(session, error) {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
         let reason = listen::refusal_of(session).or_else(|| context.failed());
         let reason = reason.unwrap_or_else(|| attempt::reason(error, false));
         context.fail(reason);
@@ -214,7 +241,7 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         context.let_go();
         if let Some(error) = error {
-            context.end_with(error);
+            context.end_with(session, error);
             log::debug!(id = context.id.as_str(), error:%; "request failed");
         }
         record::write(session, context, &self.counters);
@@ -245,7 +272,9 @@ impl Context {
         let listener = rules.listener.id;
         match listen::refusal_of(session) {
             Some(reason) => return Err(reason),
-            None if session.is_http2() => crate::admit::check(session.req_header(), limits)?,
+            None if session.req_header().version == http::Version::HTTP_2 => {
+                crate::admit::check(session.req_header(), limits)?
+            }
             // The connection has let nothing else pass.
             None => {}
         }

@@ -111,6 +111,18 @@ impl Context {
         Ok(())
     }
 
+    /// Names the backend itself where HTTP/1.0 has asked for no host: what we send is HTTP/1.1, which has one (RFC 9112,
+    /// section 3.2).
+    pub(super) fn name_host(&self, request: &mut RequestHeader) -> Result<()> {
+        let Some(attempt) = self.attempt.as_ref().filter(|_| !request.headers.contains_key(HOST)) else {
+            return Ok(());
+        };
+        match HeaderValue::from_str(&attempt.in_flight.backend.name) {
+            Ok(name) if self.host.is_none() => request.insert_header(HOST, name),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Applies the route's rules to the head for the backend.
     pub(super) fn change_request(&self, session: &Session, request: &mut RequestHeader) -> Result<()> {
         let forwarding = self.route.as_ref().and_then(|route| route.forwarding());

@@ -17,9 +17,15 @@ const WORTH_A_LOOK_UP: usize = 8;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct List {
-    /// Numbers of routes; the most specific first.
-    candidates: Box<[u32]>,
+    candidates: Candidates,
     by_header: Option<Box<ByHeader>>,
+}
+
+/// Numbers of routes; the most specific first. Most lists have one, which is kept where it is looked for.
+#[derive(Debug)]
+enum Candidates {
+    One([u32; 1]),
+    Many(Box<[u32]>),
 }
 
 /// Places in `candidates`, each list ascending.
@@ -37,23 +43,31 @@ impl List {
     /// Of routes in the order in which they are asked.
     pub fn new(candidates: Vec<u32>, conditions: &AllConditions) -> List {
         let by_header = ByHeader::of(&candidates, conditions).map(Box::new);
-        List { candidates: candidates.into(), by_header }
+        let candidates = match candidates.as_slice() {
+            [one] => Candidates::One([*one]),
+            _ => Candidates::Many(candidates.into()),
+        };
+        List { candidates, by_header }
     }
 
     /// Numbers of routes; the most specific first.
     pub fn candidates(&self) -> &[u32] {
-        &self.candidates
+        match &self.candidates {
+            Candidates::One(one) => one,
+            Candidates::Many(many) => many,
+        }
     }
 
     /// The first route whose conditions hold.
     pub fn find(&self, request: &Request<'_>, conditions: &AllConditions) -> Option<u32> {
+        let candidates = self.candidates();
         let holds = |route: &u32| check(conditions, *route, request).is_ok();
-        let Some(by_header) = &self.by_header else { return self.candidates.iter().copied().find(holds) };
+        let Some(by_header) = &self.by_header else { return candidates.iter().copied().find(holds) };
         let mut best = None;
         for places in by_header.lists(request.headers) {
             let better = places.iter().take_while(|place| best.is_none_or(|(best, _)| **place < best));
             let found = better.copied().find_map(|place| {
-                let route = self.candidates.get(place as usize)?;
+                let route = candidates.get(place as usize)?;
                 holds(route).then_some((place, *route))
             });
             best = found.or(best);

@@ -35,7 +35,7 @@ pub use condition::{Match, Unmet, Wanted};
 pub use decision::{Considered, Decision, Outcome};
 pub use host::{Host, HostPattern};
 pub use normalise::{EncodedSlashes, Normalisation, Path, RepeatedSlashes, Unfit, normalise};
-pub use path::{PathPattern, rule_path};
+pub use path::{PathPattern, replacement_path, rule_path};
 pub use request::Request;
 pub use split::Split;
 pub use table::Table;

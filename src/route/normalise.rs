@@ -86,11 +86,6 @@ impl Path<'_> {
     pub fn is_unchanged(&self) -> bool {
         matches!(self.forwarded, Cow::Borrowed(_))
     }
-
-    /// The same, of its own.
-    pub fn into_owned(self) -> Path<'static> {
-        Path { forwarded: Cow::Owned(self.forwarded.into_owned()), seen: self.seen }
-    }
 }
 
 /// Brings a path into its one form. `*` is one already (RFC 9110, section 9.3.7). A path that is in its form and has

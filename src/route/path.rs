@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a rule names is in the form that requests are brought into, so that comparing bytes is enough.
 
-use super::normalise::{EncodedSlashes, Normalisation, Unfit, normalise};
+use super::normalise::{EncodedSlashes, Normalisation, Path, Unfit, normalise};
 use crate::pattern::Pattern;
 use crate::units::Mistake;
 
@@ -37,29 +37,40 @@ impl PathPattern {
 /// # Errors
 /// It never could; the help says what was meant.
 pub fn rule_path(text: &str, how: Normalisation) -> Result<String, Mistake> {
-    let mistake = |message: &str, help: String| Err(Mistake::new(format!("`{text}` {message}"), help));
-    if text.contains(['?', '#']) {
-        return mistake("is more than a path", "leave out what follows `?`; `query` asks for parameters".to_owned());
-    }
     // Rules see every slash as a slash, and no parameters.
     let reading = Normalisation { encoded_slashes: EncodedSlashes::Decode, ..how };
-    let seen = match normalise(text.as_bytes(), reading) {
-        Ok(path) => path.seen_by_rules().to_owned(),
-        Err(Unfit::Relative) => return mistake("is not a path", format!("write `/{text}`")),
-        Err(Unfit::AboveRoot) => return mistake("leaves the root", "write it without `..`".to_owned()),
-        Err(Unfit::Escape) => {
-            return mistake("has a `%` without two hexadecimal digits", "write `%25` for a per cent sign".to_owned());
-        }
-        Err(Unfit::Nul | Unfit::Overlong | Unfit::AmbiguousDots | Unfit::EncodedSlash) => {
-            return mistake("is a path that is always refused", "write it without this escape".to_owned());
-        }
-    };
+    let seen = normal(text, reading)?.seen_by_rules().to_owned();
     // Escapes alone are another spelling; other segments are another path.
     let segments = |path: &str| path.split('/').count();
     if segments(text) != segments(&seen) || text.contains(';') {
-        return mistake("can never match", format!("requests are brought into one form first; write `{seen}`"));
+        let help = format!("requests are brought into one form first; write `{seen}`");
+        return Err(Mistake::new(format!("`{text}` can never match"), help));
     }
     Ok(seen)
+}
+
+/// A path that requests are given instead of theirs, in the one form.
+///
+/// # Errors
+/// It is none.
+pub fn replacement_path(text: &str, how: Normalisation) -> Result<String, Mistake> {
+    normal(text, how).map(|path| path.forwarded().to_owned())
+}
+
+fn normal(text: &str, how: Normalisation) -> Result<Path<'_>, Mistake> {
+    let mistake = |message: &str, help: &str| Err(Mistake::new(format!("`{text}` {message}"), help));
+    if text.contains(['?', '#']) {
+        return mistake("is more than a path", "leave out what follows the path; `query` asks for parameters");
+    }
+    match normalise(text.as_bytes(), how) {
+        Ok(path) => Ok(path),
+        Err(Unfit::Relative) => mistake("is not a path", &format!("write `/{text}`")),
+        Err(Unfit::AboveRoot) => mistake("leaves the root", "write it without `..`"),
+        Err(Unfit::Escape) => mistake("has a `%` without two hexadecimal digits", "write `%25` for a per cent sign"),
+        Err(Unfit::Nul | Unfit::Overlong | Unfit::AmbiguousDots | Unfit::EncodedSlash) => {
+            mistake("is a path that is always refused", "write it without this escape")
+        }
+    }
 }
 
 /// The segments of a path: of `/a/b/` they are `a`, `b` and an empty one; of `*` and of an empty path there are none.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
+use crate::forward::tls::ClientTls;
+use crate::forward::via::Via;
 use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
@@ -90,6 +92,7 @@ pub fn compile(
         listeners: rules,
         upstreams,
         client_address: config.client_address.clone(),
+        via: config.via.as_deref().and_then(Via::new),
         error_pages: config.error_pages.clone(),
         access_log,
     };
@@ -99,7 +102,9 @@ pub fn compile(
 fn upstream(written: &config::Upstream, former: Option<&Snapshot>) -> Result<Arc<Upstream>, CompileError> {
     let former = former.and_then(|former| former.upstreams.iter().find(|upstream| upstream.name == written.name));
     let resolved = resolve::resolve(written).map_err(CompileError)?;
-    Ok(Arc::new(Upstream::new(written.clone(), &resolved, former.map(Arc::as_ref))))
+    let tls = written.tls.as_ref().map(ClientTls::read).transpose();
+    let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
+    Ok(Arc::new(Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref))))
 }
 
 /// What routes have counted, by their names.
@@ -116,14 +121,19 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
         keep_alive: written.timeouts.keep_alive,
         header_bytes: u32::try_from(written.limits.request_header.0).unwrap_or(u32::MAX),
         header_fields: written.limits.request_headers as usize,
-        connections: match written.limits.connections {
-            Limit::Unlimited => None,
-            Limit::At(most) => Some(most),
-        },
+        connections: most(written.limits.connections),
+        connections_per_client: most(written.limits.connections_per_client),
         http2,
         proxy_protocol: written.proxy_protocol,
         tls: tls.map_err(|error| CompileError(format!("listener `{}`: {error}", written.name)))?,
     })
+}
+
+fn most(limit: Limit) -> Option<u64> {
+    match limit {
+        Limit::Unlimited => None,
+        Limit::At(most) => Some(most),
+    }
 }
 
 fn listener_rules(written: &config::Listener, listener: Arc<Listener>) -> ListenerRules {

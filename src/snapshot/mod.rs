@@ -15,6 +15,7 @@ pub use compile::{CompileError, Compiled, compile};
 pub use route::{Action, Destination, Forwarding, Route, RouteCounters};
 
 use crate::error_pages::Pages;
+use crate::forward::via::Via;
 use crate::identity;
 use crate::listen::Listener;
 use crate::observe::access_log::AccessLog;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Whose word on the client's address is believed.
     pub client_address: identity::Rules,
+    /// Our entry in the field `Via`, if we make one.
+    pub via: Option<Via>,
     /// What failures look like.
     pub error_pages: Pages,
     /// Where finished requests are written.

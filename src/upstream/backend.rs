@@ -5,13 +5,21 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
+use super::UpstreamState;
 use super::health::{Health, Thresholds, Turned, Verdict};
+use super::latency::SharedLatency;
 use super::operator::Operator;
+use super::outcome::Outcome;
+use super::standing::{Against, Standing};
 use crate::failure::Reason;
+
+/// No number of milliseconds since anything.
+const FROM_THE_START: u64 = u64::MAX;
 
 /// A backend as one configuration sees it.
 #[derive(Debug)]
@@ -20,6 +28,8 @@ pub struct Backend {
     pub name: String,
     /// Share of the requests, relative to the others; 0 takes none.
     pub weight: u32,
+    /// Serves when the lower ones cannot.
+    pub tier: u32,
     /// What pingora connects to.
     pub peer: HttpPeer,
     /// What is learnt about it.
@@ -29,40 +39,82 @@ pub struct Backend {
 /// What is learnt about a backend, for as long as its upstream names it.
 #[derive(Debug)]
 pub struct State {
+    /// How long it takes to answer.
+    pub latency: SharedLatency,
+    /// What stands against it.
+    pub standing: Standing,
+    /// The share that an operator gave it.
+    pub operator: Operator,
+    /// Since when it is fit, in milliseconds of the group's time; never for one that was so from the start.
+    fit_since: AtomicU64,
+    /// What its upstream has learnt.
+    group: Arc<UpstreamState>,
     upstream: String,
     backend: String,
-    healthy: AtomicBool,
     suspected: AtomicBool,
     health: Mutex<Health>,
     in_flight: AtomicUsize,
     attempts: AtomicU64,
     failures: [AtomicU64; Reason::ALL.len()],
-    /// What an operator has decided.
-    pub operator: Operator,
     /// Woken when the first verdict has been given.
     judged: Notify,
 }
 
 impl State {
     /// A backend of which nothing is known; it is taken for healthy.
-    pub fn new(upstream: &str, backend: &str) -> State {
+    pub fn new(group: Arc<UpstreamState>, upstream: &str, backend: &str) -> State {
         State {
+            latency: SharedLatency::default(),
+            group,
             upstream: upstream.to_owned(),
             backend: backend.to_owned(),
-            healthy: AtomicBool::new(true),
+            standing: Standing::default(),
+            operator: Operator::default(),
+            fit_since: AtomicU64::new(FROM_THE_START),
             suspected: AtomicBool::new(false),
             health: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
-            operator: Operator::default(),
             judged: Notify::new(),
         }
     }
 
-    /// Whether it takes requests.
-    pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+    /// Whether nothing stands against it.
+    pub fn is_fit(&self) -> bool {
+        self.standing.is_fit()
+    }
+
+    /// Whether an operator has said that it shall take no new requests.
+    pub fn drained(&self) -> bool {
+        self.standing.has(Against::Drained)
+    }
+
+    /// It was added to a group that was there before.
+    pub fn added(&self, now: Instant) {
+        self.fit_since.store(self.group.milliseconds(now), Ordering::Relaxed);
+    }
+
+    /// How long it has been fit since it came back or was added; none if it was never away.
+    pub fn fit_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.fit_since.load(Ordering::Relaxed);
+        let elapsed = || self.group.milliseconds(now).saturating_sub(since);
+        (since != FROM_THE_START).then(|| Duration::from_millis(elapsed()))
+    }
+
+    /// From now on this stands against it.
+    pub fn hold(&self, against: Against) {
+        if self.standing.hold(against).is_some() {
+            self.group.turned();
+        }
+    }
+
+    /// From now on this does not.
+    pub fn forgive(&self, against: Against) {
+        if self.standing.forgive(against).is_some() {
+            self.added(Instant::now());
+            self.group.turned();
+        }
     }
 
     /// Requests that it is serving.
@@ -88,11 +140,11 @@ impl State {
         match turned {
             None => {}
             Some(Turned::Healthy) => {
-                self.healthy.store(true, Ordering::Relaxed);
+                self.forgive(Against::Unreachable);
                 log::info!(upstream = self.upstream, backend = self.backend; "backend turned healthy");
             }
             Some(Turned::Unhealthy) => {
-                self.healthy.store(false, Ordering::Relaxed);
+                self.hold(Against::Unreachable);
                 log::warn!(upstream = self.upstream, backend = self.backend, why; "backend turned unhealthy");
             }
         }
@@ -104,7 +156,7 @@ impl State {
     pub fn forget_health(&self) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.suspected.store(false, Ordering::Relaxed);
-        self.healthy.store(true, Ordering::Relaxed);
+        self.forgive(Against::Unreachable);
     }
 
     /// Whether failures are being counted against it though it is still healthy: then a success clears it.
@@ -138,19 +190,54 @@ pub struct InFlight {
     pub backend: Arc<Backend>,
     /// Its place in the upstream.
     pub index: usize,
+    began: Instant,
+    /// Whether it has been said how it went.
+    judged: bool,
+    /// Whether the backend is through with it.
+    over: bool,
 }
 
 impl InFlight {
     /// Begins an attempt.
-    pub fn begin(backend: Arc<Backend>, index: usize) -> InFlight {
+    pub fn begin(backend: Arc<Backend>, index: usize, now: Instant) -> InFlight {
         backend.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        backend.state.group.in_flight.fetch_add(1, Ordering::Relaxed);
         backend.state.attempts.fetch_add(1, Ordering::Relaxed);
-        InFlight { backend, index }
+        InFlight { backend, index, began: now, judged: false, over: false }
+    }
+
+    /// It is the backend's turn only now: the request had a body, which took the client's time.
+    pub fn sent(&mut self, now: Instant) {
+        self.began = now;
+    }
+
+    /// The backend is through with it, though the client may still be reading: it is in flight no more.
+    pub fn end(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            let state = &self.backend.state;
+            state.in_flight.fetch_sub(1, Ordering::Relaxed);
+            state.group.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says how it went: with the head of the answer, or when it is clear that there will be none. The first word
+    /// counts for the latency.
+    pub fn judge(&mut self, outcome: Outcome, now: Instant) {
+        if !std::mem::replace(&mut self.judged, true) {
+            let state = &self.backend.state;
+            let took = now.saturating_duration_since(self.began);
+            state.latency.observe(outcome, took, state.group.tick(now));
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.backend.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.judged {
+            let state = &self.backend.state;
+            let now = Instant::now();
+            state.latency.took_more_than(now.saturating_duration_since(self.began), state.group.tick(now));
+        }
+        self.end();
     }
 }

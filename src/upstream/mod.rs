@@ -6,24 +6,34 @@
 pub mod backend;
 pub mod health;
 pub mod health_check;
+mod latency;
 pub mod operator;
+pub mod outcome;
+mod pick;
 pub mod resolve;
 mod retry_budget;
 mod selector;
+pub mod standing;
+mod tier;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use pingora_core::protocols::l4::socket::SocketAddr;
 
-use self::backend::{Backend, InFlight, State};
+use self::backend::{Backend, State};
 use self::health::Thresholds;
+use self::pick::Panic;
+pub use self::pick::Tried;
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
-use self::selector::Selector;
+use self::tier::Tier;
+use crate::balance::peak_ewma::Tick;
 use crate::config;
+use crate::forward::peer;
+use crate::forward::tls::ClientTls;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -36,20 +46,67 @@ pub struct Upstream {
     pub backends: Vec<Arc<Backend>>,
     /// What is counted and kept for the whole upstream.
     pub state: Arc<UpstreamState>,
-    selector: Selector,
+    /// By number.
+    pub tiers: Box<[Tier]>,
     by_address: HashMap<SocketAddr, usize>,
 }
 
 /// What is kept of an upstream when its configuration changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UpstreamState {
+    /// When ticks began.
+    began: Instant,
+    in_flight: AtomicUsize,
+    /// How often any backend has turned fit or unfit.
+    turns: AtomicU32,
+    /// Whether health is ignored.
+    pub panic: Panic,
     requests: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
     budget: Mutex<RetryBudget>,
 }
 
+impl Default for UpstreamState {
+    fn default() -> UpstreamState {
+        UpstreamState {
+            began: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            turns: AtomicU32::new(0),
+            panic: Panic::default(),
+            requests: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            retries_refused: AtomicU64::new(0),
+            budget: Mutex::default(),
+        }
+    }
+}
+
 impl UpstreamState {
+    /// The time as latencies count it.
+    pub fn tick(&self, now: Instant) -> Tick {
+        // Wraps around after 49 days, as ticks may.
+        self.milliseconds(now) as Tick
+    }
+
+    fn milliseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// Requests in flight at all backends.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// A backend has turned: whatever was counted must be counted again.
+    fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::Release);
+    }
+
+    fn turns(&self) -> u32 {
+        self.turns.load(Ordering::Acquire)
+    }
+
     /// Requests that were tried again.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
@@ -61,55 +118,14 @@ impl UpstreamState {
     }
 }
 
-/// Whether a backend takes requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It does.
-    Fit,
-    /// Checks or attempts say that it cannot.
-    Unhealthy,
-    /// An operator has said that it shall not.
-    Drained,
-}
-
-impl Standing {
-    /// The word for it.
-    pub const fn token(self) -> &'static str {
-        match self {
-            Standing::Fit => "fit",
-            Standing::Unhealthy => "unhealthy",
-            Standing::Drained => "drained",
-        }
-    }
-}
-
-/// Backends that a request has been sent to, so that another is preferred next time.
-///
-/// The first needs no allocation: most requests are sent once.
-#[derive(Debug, Default)]
-pub struct Tried {
-    first: Option<usize>,
-    more: Vec<usize>,
-}
-
-impl Tried {
-    /// Remembers a backend.
-    pub fn add(&mut self, index: usize) {
-        if self.first.is_none() {
-            self.first = Some(index);
-        } else {
-            self.more.push(index);
-        }
-    }
-
-    fn contains(&self, index: usize) -> bool {
-        self.first == Some(index) || self.more.contains(&index)
-    }
-}
-
 impl Upstream {
     /// Builds an upstream from backends whose names have been resolved, keeping what `former` has learnt.
-    pub fn new(config: config::Upstream, resolved: &[Resolved], former: Option<&Upstream>) -> Upstream {
+    pub fn new(
+        config: config::Upstream,
+        resolved: &[Resolved],
+        tls: Option<&ClientTls>,
+        former: Option<&Upstream>,
+    ) -> Upstream {
         let known: HashMap<&SocketAddr, &Arc<State>> = former
             .map(|former| {
                 former
@@ -119,24 +135,33 @@ impl Upstream {
                     .collect()
             })
             .unwrap_or_default();
+        let state = former.map(|former| former.state.clone()).unwrap_or_default();
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
-        for Resolved { address, weight } in resolved {
+        for Resolved { address, host, weight, tier } in resolved {
             if by_address.contains_key(address) {
                 continue;
             }
             by_address.insert(address.clone(), backends.len());
             let name = resolve::display(address);
-            let state =
-                known.get(address).map_or_else(|| Arc::new(State::new(&config.name, &name)), |known| (*known).clone());
-            let peer = crate::forward::peer::template(address, &config.timeouts);
+            let state = known.get(address).map_or_else(
+                || {
+                    let added = State::new(state.clone(), &config.name, &name);
+                    if former.is_some() {
+                        added.added(Instant::now());
+                    }
+                    Arc::new(added)
+                },
+                |known| (*known).clone(),
+            );
+            let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
             let weight = state.operator.weight().unwrap_or(*weight);
-            backends.push(Arc::new(Backend { name, weight, peer, state }));
+            backends.push(Arc::new(Backend { name, weight, tier: *tier, peer, state }));
         }
         Upstream {
             name: config.name.clone(),
-            selector: Selector::new(&backends),
-            state: former.map(|former| former.state.clone()).unwrap_or_default(),
+            tiers: Tier::all(&config.balance, &backends),
+            state,
             by_address,
             backends,
             config,
@@ -146,41 +171,6 @@ impl Upstream {
     /// Counts a request, which earns its share of the retry budget.
     pub fn count_request(&self) {
         self.state.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether any backend could be picked now.
-    pub fn has_fit(&self) -> bool {
-        self.backends.iter().any(|backend| backend.weight > 0 && self.is_fit(backend))
-    }
-
-    fn is_fit(&self, backend: &Backend) -> bool {
-        self.standing(backend) == Standing::Fit
-    }
-
-    /// Whether a backend takes requests, and if not, why. One whose health nobody watches is taken for healthy.
-    pub fn standing(&self, backend: &Backend) -> Standing {
-        if backend.state.operator.drained() {
-            Standing::Drained
-        } else if self.config.health_check.is_some() && !backend.state.healthy() {
-            Standing::Unhealthy
-        } else {
-            Standing::Fit
-        }
-    }
-
-    /// Picks a backend and begins an attempt: a healthy one that was not tried yet, else a healthy one.
-    pub fn pick(&self, tried: &Tried) -> Option<InFlight> {
-        let fit = |index: usize| self.backends.get(index).is_some_and(|backend| self.is_fit(backend));
-        let index = self
-            .select(|index| fit(index) && !tried.contains(index))
-            .or_else(|| if tried.first.is_none() { None } else { self.select(fit) })?;
-        Some(InFlight::begin(self.backends.get(index)?.clone(), index))
-    }
-
-    fn select(&self, accept: impl Fn(usize) -> bool) -> Option<usize> {
-        let index = |address: &SocketAddr| self.by_address.get(address).copied();
-        let picked = self.selector.select(self.backends.len(), |backend| index(&backend.addr).is_some_and(&accept))?;
-        index(&picked)
     }
 
     /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since

@@ -3,44 +3,29 @@
 //! It is kept beside what is learnt, by address, until it is taken back: it outlives reloads and upgrades, and no check
 //! changes it. Deliberately absent: ending what is in flight.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::Upstream;
+use super::standing::Against;
 
 /// The weight is the file's.
 const UNSET: u32 = u32::MAX;
 
-/// See the module's documentation.
+/// The share that an operator gave a backend. That it is drained stands [against](Against::Drained) it.
 #[derive(Debug)]
 pub struct Operator {
-    drained: AtomicBool,
     weight: AtomicU32,
 }
 
 impl Default for Operator {
     fn default() -> Operator {
-        Operator { drained: AtomicBool::new(false), weight: AtomicU32::new(UNSET) }
+        Operator { weight: AtomicU32::new(UNSET) }
     }
 }
 
 impl Operator {
-    /// Whether it takes no new requests.
-    pub fn drained(&self) -> bool {
-        self.drained.load(Ordering::Relaxed)
-    }
-
-    /// No new requests from now on. False if it was so already.
-    pub fn drain(&self) -> bool {
-        !self.drained.swap(true, Ordering::Relaxed)
-    }
-
-    /// Takes requests again. False if it did already.
-    pub fn enable(&self) -> bool {
-        self.drained.swap(false, Ordering::Relaxed)
-    }
-
     /// Its share, if it is not that of the file.
     pub fn weight(&self) -> Option<u32> {
         Some(self.weight.load(Ordering::Relaxed)).filter(|weight| *weight != UNSET)
@@ -65,8 +50,7 @@ pub struct Decision {
 pub fn decisions<'a>(upstreams: impl IntoIterator<Item = &'a Upstream>) -> Vec<Decision> {
     let of_upstream = |upstream: &'a Upstream| {
         upstream.backends.iter().filter_map(|backend| {
-            let operator = &backend.state.operator;
-            let (drained, weight) = (operator.drained(), operator.weight());
+            let (drained, weight) = (backend.state.drained(), backend.state.operator.weight());
             (drained || weight.is_some()).then(|| Decision {
                 upstream: upstream.name.clone(),
                 backend: backend.name.clone(),
@@ -96,7 +80,7 @@ pub fn take_over<'a>(upstreams: impl IntoIterator<Item = &'a Upstream>, decision
                 continue;
             };
             if decision.drained {
-                backend.state.operator.drain();
+                backend.state.hold(Against::Drained);
             }
             if decision.weight.is_some() {
                 backend.state.operator.weigh(decision.weight);

@@ -12,8 +12,12 @@ use crate::config::{BackendAddress, Upstream};
 pub struct Resolved {
     /// Where it is.
     pub address: SocketAddr,
+    /// The host of its address in the file: a name, or an IP address; empty for a UNIX socket.
+    pub host: String,
     /// Its share, from the file.
     pub weight: u32,
+    /// Its tier, from the file.
+    pub tier: u32,
 }
 
 /// Resolves every backend of an upstream; a name stands for all of its addresses. Blocks while it asks.
@@ -26,16 +30,24 @@ pub fn resolve(upstream: &Upstream) -> Result<Vec<Resolved>, String> {
         let fault = |why: &dyn std::fmt::Display| {
             format!("backend `{}` of upstream `{}` cannot be used: {why}", backend.address, upstream.name)
         };
-        let weight = backend.weight;
+        let (weight, tier) = (backend.weight, backend.tier);
         match &backend.address {
-            BackendAddress::Tcp(address) => resolved.push(Resolved { address: SocketAddr::Inet(*address), weight }),
+            BackendAddress::Tcp(address) => {
+                let host = address.ip().to_string();
+                resolved.push(Resolved { address: SocketAddr::Inet(*address), host, weight, tier });
+            }
             BackendAddress::Name { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| fault(&error))?;
-                resolved.extend(found.map(|address| Resolved { address: SocketAddr::Inet(address), weight }));
+                resolved.extend(found.map(|address| Resolved {
+                    address: SocketAddr::Inet(address),
+                    host: host.clone(),
+                    weight,
+                    tier,
+                }));
             }
             BackendAddress::Unix(path) => {
                 let address = std::os::unix::net::SocketAddr::from_pathname(path).map_err(|error| fault(&error))?;
-                resolved.push(Resolved { address: SocketAddr::Unix(address), weight });
+                resolved.push(Resolved { address: SocketAddr::Unix(address), host: String::new(), weight, tier });
             }
         }
     }

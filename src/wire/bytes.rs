@@ -13,7 +13,7 @@ const CLASS: [u8; 256] = {
         if this.is_ascii_alphanumeric() || is_one_of(this, b"!#$%&'*+-.^_`|~") {
             class[byte] |= TOKEN;
         }
-        // RFC 3986 in an origin-form or absolute-form target, and what browsers send besides: `\ ^ ` { | }`.
+        // RFC 3986 in an origin-form or absolute-form target, and what browsers send besides: ``\ ^ ` { | }``.
         if this > b' ' && this < 0x7f && !is_one_of(this, b"\"#<>") {
             class[byte] |= TARGET;
         }

@@ -34,6 +34,8 @@ enum State {
     Value,
     Quoted,
     Escaped,
+    /// After the closing quote.
+    Unquoted,
     AfterValue,
     SizeEnd,
     Data,
@@ -105,9 +107,8 @@ impl Chunks {
                 (self.left, self.spent) = (0, 0);
                 self.digit(byte)?
             }
-            (State::Size, b'\r') | (State::Name | State::AfterName | State::Value | State::AfterValue, b'\r') => {
-                State::SizeEnd
-            }
+            // Not after white space, which belongs to what follows.
+            (State::Size | State::Name | State::Value | State::Unquoted, b'\r') => State::SizeEnd,
             (State::Size | State::AfterSize, b';') => {
                 self.spent = 0;
                 State::NameStart
@@ -132,6 +133,7 @@ impl Chunks {
                 | State::Value
                 | State::Quoted
                 | State::Escaped
+                | State::Unquoted
                 | State::AfterValue,
                 _,
             ) => {
@@ -216,9 +218,9 @@ fn extension(state: State, byte: u8) -> Option<State> {
         (State::Name | State::AfterName, b'=') => State::ValueStart,
         (State::ValueStart, b'"') => State::Quoted,
         (State::ValueStart | State::Value, _) if is_token(byte) => State::Value,
-        (State::Value | State::AfterValue, _) if blank => State::AfterValue,
-        (State::Name | State::AfterName | State::Value | State::AfterValue, b';') => State::NameStart,
-        (State::Quoted, b'"') => State::AfterValue,
+        (State::Value | State::Unquoted | State::AfterValue, _) if blank => State::AfterValue,
+        (State::Name | State::AfterName | State::Value | State::Unquoted | State::AfterValue, b';') => State::NameStart,
+        (State::Quoted, b'"') => State::Unquoted,
         (State::Quoted, b'\\') => State::Escaped,
         (State::Quoted | State::Escaped, _) if is_value(byte) => State::Quoted,
         _ => return None,
@@ -277,6 +279,9 @@ mod tests {
             "5;a=\r\n",
             "5;a=b=c\r\n",
             "5;a b\r\n",
+            "5;a \r\n",
+            "5;a=b \r\n",
+            "5;a=\"b\"\t\r\n",
             "5;a=\"b\r\n",
             "5;a=\"b\"c\r\n",
             "5;a\nhello",

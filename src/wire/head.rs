@@ -30,8 +30,6 @@ pub struct Head {
     pub length: usize,
     /// The body that follows.
     pub body: Body,
-    /// Where a digit stands that must be made a `1` for a parser that knows no higher minor version.
-    pub minor_version: Option<usize>,
 }
 
 /// Reads one head from bytes that may arrive in pieces.
@@ -56,7 +54,10 @@ struct RequestLine {
     form: Form,
     /// HTTP/1.0, which knows no chunks and need not name a host.
     old: bool,
-    minor_version: Option<usize>,
+    /// HTTP/1.2 or later.
+    newer: bool,
+    /// Where the line ends.
+    end: usize,
 }
 
 /// What a target consists of (RFC 9112, section 3.2).
@@ -122,6 +123,34 @@ impl Reader {
         self.request.is_some() || bytes.get(self.line..).is_some_and(|line| !matches!(line, [] | [b'\r']))
     }
 
+    /// A complete head as the parser behind us must have it, where it is another: with the path alone for a target that
+    /// is a whole URI (RFC 9112, section 3.2.1), with the host of that where HTTP/1.0 has none besides, and in HTTP/1.1
+    /// what is in a higher minor version.
+    pub fn plain_form(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let request = self.request.as_ref()?;
+        let (path, authority) = match &request.form {
+            Form::Origin if !request.newer => return None,
+            Form::Origin => (bytes.get(request.target.clone())?, None),
+            Form::Absolute(_, authority) => {
+                (bytes.get(authority.end..request.target.end)?, Some(bytes.get(authority.clone())?))
+            }
+        };
+        let method = bytes.get(self.method.clone()?)?;
+        let path: &[&[u8]] = match path {
+            // RFC 9112, section 3.2.4.
+            [] if method == b"OPTIONS" => &[b"*"],
+            [b'/' | b'*', ..] => &[path],
+            _ => &[b"/", path],
+        };
+        let version: &[u8] = if request.old { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
+        let fields = bytes.get(request.end..self.line)?.strip_suffix(b"\r\n")?;
+        let host: &[&[u8]] = match authority {
+            Some(authority) if self.host.is_none() => &[b"host: ", authority, b"\r\n"],
+            Some(_) | None => &[],
+        };
+        Some([&[method, b" "], path, &[version, fields], host, &[b"\r\n"]].concat().concat())
+    }
+
     /// A head that any parser takes, to stand for the one that was refused: with its method and target, and with
     /// what a client accepts for an answer, as far as they were understood.
     pub fn stand_in(&self, bytes: &[u8]) -> Vec<u8> {
@@ -184,7 +213,8 @@ impl Reader {
             target: from..from + target.len(),
             form: form(method, target, from).ok_or(Reason::BadRequest)?,
             old: *minor == b'0',
-            minor_version: (*minor > b'1').then_some(start + line.len() - 1),
+            newer: *minor > b'1',
+            end: start + line.len() + 2,
         });
         Ok(())
     }
@@ -254,13 +284,17 @@ impl Reader {
             (Some(Coding::Others), None) => return Err(Reason::UnknownCoding),
             (Some(Coding::Chunked), None) => Body::in_chunks(),
         };
-        Ok(Head { length: self.line, body, minor_version: request.minor_version })
+        Ok(Head { length: self.line, body })
     }
 }
 
 /// The form of a target that begins at `from`; none if it is none that is served.
 fn form(method: &[u8], target: &[u8], from: usize) -> Option<Form> {
     if !are_target(target) {
+        return None;
+    }
+    // A backtick in a path is one that the parser behind us does not take.
+    if target.iter().take_while(|byte| **byte != b'?').any(|byte| *byte == b'`') {
         return None;
     }
     if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
@@ -322,14 +356,14 @@ mod tests {
             ("\r\nGET / HTTP/1.1\r\nHost:a\r\n\r\n", Body::Complete),
             ("GET / HTTP/1.0\r\n\r\n", Body::Complete),
             ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", Body::Complete),
-            ("get /?{|}^`\\% HTTP/1.1\r\nhost: a\r\nx:\r\ny: \t z \t\r\n\r\n", Body::Complete),
+            ("get /{|}^\\%?` HTTP/1.1\r\nhost: a\r\nx:\r\ny: \t z \t\r\n\r\n", Body::Complete),
             ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", Body::Complete),
             ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 007\r\n\r\n", Body::Length(7)),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: \tChunked \r\nhost: a\r\n\r\n", Body::in_chunks()),
             ("GET HTTP://A:80/x HTTP/1.1\r\nhost: a\r\n\r\n", Body::Complete),
             ("GET http://a?x HTTP/1.1\r\nhost: a\r\n\r\n", Body::Complete),
         ] {
-            let expected = Head { length: head.len(), body, minor_version: None };
+            let expected = Head { length: head.len(), body };
             let with_more = [head.as_bytes(), b"more"].concat();
             assert_eq!(read(&with_more), Ok(Some(expected)), "{}", head.escape_debug());
             for end in 0..head.len() {
@@ -367,6 +401,7 @@ mod tests {
             ("GET * HTTP/1.1", "host: a\r\n", BadRequest),
             ("GET x HTTP/1.1", "host: a\r\n", BadRequest),
             ("GET a:443 HTTP/1.1", "host: a\r\n", BadRequest),
+            ("GET /`?x HTTP/1.1", "host: a\r\n", BadRequest),
             ("GET /#x HTTP/1.1", "host: a\r\n", BadRequest),
             ("GET /\u{e4} HTTP/1.1", "host: a\r\n", BadRequest),
             ("GET ftp://a/ HTTP/1.1", "host: a\r\n", BadRequest),
@@ -396,10 +431,23 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_minor_version_is_read_as_http11() {
-        let head = b"GET / HTTP/1.7\r\nhost: a\r\n\r\n";
-        let minor_version = read(head).unwrap().unwrap().minor_version;
-        assert_eq!(minor_version.map(|place| head[place]), Some(b'7'));
+    fn a_whole_uri_becomes_its_path_and_a_higher_version_ours() {
+        for (line, fields, expected) in [
+            ("GET http://A:80/x?y HTTP/1.1", "host: a\r\n", "GET /x?y HTTP/1.1\r\nhost: a\r\n\r\n"),
+            ("GET https://a?y HTTP/1.1", "host: a:443\r\nx:\r\n", "GET /?y HTTP/1.1\r\nhost: a:443\r\nx:\r\n\r\n"),
+            ("OPTIONS http://a HTTP/1.1", "host: a\r\n", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n"),
+            ("GET http://a HTTP/1.0", "", "GET / HTTP/1.0\r\nhost: a\r\n\r\n"),
+            ("GET http://a/ HTTP/1.9", "host: a\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+            ("OPTIONS * HTTP/1.2", "host: a\r\n", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n"),
+            ("GET /http://a HTTP/1.1", "host: a\r\n", ""),
+            ("GET / HTTP/1.0", "", ""),
+        ] {
+            let head = format!("{line}\r\n{fields}\r\nmore");
+            let mut reader = Reader::default();
+            assert!(reader.read(head.as_bytes(), LIMITS).unwrap().is_some(), "{line}");
+            let plain = String::from_utf8(reader.plain_form(head.as_bytes()).unwrap_or_default()).unwrap();
+            assert_eq!(plain, expected, "{line}");
+        }
     }
 
     #[test]

@@ -152,3 +152,26 @@ async fn bodies_of_http2_are_bounded_with_and_without_a_length_and_the_connectio
     }
     assert_eq!(origin.count(), 2);
 }
+
+#[tokio::test]
+async fn many_refused_bodies_leave_the_windows_of_an_http2_connection_open() {
+    let origin = length();
+    let balancer = Balancer::before([origin.address]).upstream("limits: { request_body: 10KB }").start();
+    let stream = tokio::net::TcpStream::connect(balancer.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    // More than three times what the connection's window lets through.
+    for round in 0..40 {
+        sender = sender.ready().await.unwrap();
+        let request = http::Request::post("http://story.example/").body(()).unwrap();
+        let (response, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; 100_000]), false).unwrap();
+        let response = tokio::time::timeout(crate::support::PATIENCE, response).await.expect("an answer").unwrap();
+        assert_eq!(response.status(), 413, "round {round}");
+    }
+    sender = sender.ready().await.unwrap();
+    let request = http::Request::post("http://story.example/").body(()).unwrap();
+    let (response, mut body) = sender.send_request(request, false).unwrap();
+    body.send_data(Bytes::from(vec![b'x'; 10_000]), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+}

@@ -302,3 +302,42 @@ async fn a_client_that_stops_in_the_middle_of_its_body_is_told_so_in_time_and_on
     body.send_data(Bytes::new(), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 200, "two seconds, but no pause of one");
 }
+
+#[tokio::test]
+async fn what_a_backend_says_of_its_date_and_before_its_answer_reaches_a_client_of_http_2() {
+    const DATE: &str = "Mon, 23 Nov 2026 13:44:05 GMT";
+    let origin = Origin::start(|request| {
+        let date = if request.line.contains("/dated") { format!("date: {DATE}\r\n") } else { String::new() };
+        let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
+        Answer::Raw(format!("{hints}HTTP/1.1 200 OK\r\n{date}content-length: 2\r\n\r\nok").into_bytes())
+    });
+    let balancer = Balancer::before([origin.address]).start();
+    let sender = connect(balancer.address).await;
+    let mut ready = sender.clone().ready().await.unwrap();
+    let (mut answer, _) = ready.send_request(request("GET", "/dated").body(()).unwrap(), true).unwrap();
+    let hints = std::future::poll_fn(|context| answer.poll_informational(context)).await.unwrap().unwrap();
+    assert_eq!((hints.status().as_u16(), &hints.headers()["link"]), (103, &"</a.css>".parse().unwrap()));
+    assert_eq!(answer.await.unwrap().headers()["date"], DATE);
+    let (head, _) = ask(&sender, request("GET", "/"), &[]).await;
+    assert!(head.headers().contains_key("date") && head.headers()["date"] != DATE, "added, since there was none");
+}
+
+#[tokio::test]
+async fn a_client_of_http_2_that_waits_for_100_gets_it_from_the_backend() {
+    let origin = Origin::start_raw(|mut stream, _| {
+        use std::io::{Read, Write};
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        let mut body = [0; 5];
+        stream.read_exact(&mut body).unwrap();
+        stream.write_all(&[b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", &body[..]].concat()).unwrap();
+    });
+    let balancer = Balancer::before([origin]).start();
+    let mut ready = connect(balancer.address).await.ready().await.unwrap();
+    let expects = request("POST", "/").header("expect", "100-continue").header("content-length", 5);
+    let (mut answer, mut body) = ready.send_request(expects.body(()).unwrap(), false).unwrap();
+    let interim = std::future::poll_fn(|context| answer.poll_informational(context)).await.unwrap().unwrap();
+    assert_eq!(interim.status(), 100);
+    body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+    let mut answer = answer.await.unwrap();
+    assert_eq!(answer.body_mut().data().await.unwrap().unwrap(), "hello");
+}

@@ -128,3 +128,71 @@ fn whom_to_trust_changes_with_a_reload() {
     assert!(balancer.reload(|text| text.replace("10.0.0.0/8", "127.0.0.0/8")));
     assert_eq!(seen(&balancer, &origin, &fields).field("x-forwarded-for"), Some("192.0.2.1, 127.0.0.1"));
 }
+
+/// An origin that speaks a version of its own.
+fn old_origin(version: &'static str) -> Origin {
+    Origin::start(move |_| {
+        let answer = format!("HTTP/{version} 200 OK\r\nvia: 1.0 inner\r\ncontent-length: 1\r\n\r\na");
+        crate::support::Answer::RawThenClose(answer.into_bytes())
+    })
+}
+
+#[test]
+fn via_is_added_behind_what_is_there_and_only_if_it_was_said() {
+    for (setting, request, response) in [
+        ("", vec!["1.0 fred"], vec!["1.0 inner"]),
+        ("via: edge-1", vec!["1.0 fred", "1.1 edge-1"], vec!["1.0 inner", "1.0 edge-1"]),
+    ] {
+        let origin = old_origin("1.0");
+        let balancer = Balancer::before([origin.address]).top(setting).start();
+        let mut client = Client::connect(balancer.address).unwrap();
+        let answer = client.request("GET", "/", &[("via", "1.0 fred")], b"").unwrap();
+        let of = |fields: &[(String, String)]| {
+            let via = fields.iter().filter(|(name, _)| name == "via");
+            via.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&answer.fields), response, "{setting}");
+        assert_eq!(of(&origin.requests()[0].fields), request, "{setting}");
+    }
+    let origin = old_origin("1.1");
+    let balancer = Balancer::before([origin.address]).top("via: edge-1").start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    client.send(b"GET / HTTP/1.0\r\nhost: a\r\n\r\n").unwrap();
+    let answer = client.response(false).unwrap();
+    assert!(answer.fields.contains(&("via".to_owned(), "1.1 edge-1".to_owned())), "{:?}", answer.fields);
+    assert_eq!(origin.requests()[0].field("via"), Some("1.0 edge-1"));
+}
+
+#[tokio::test]
+async fn a_request_that_came_in_http2_says_so_in_via() {
+    let origin = Origin::named("a");
+    let balancer = Balancer::before([origin.address]).top("via: edge-1").start();
+    let stream = tokio::net::TcpStream::connect(balancer.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://a.example/").body(()).unwrap();
+    let (response, _) = sender.send_request(request, true).unwrap();
+    assert_eq!(response.await.unwrap().headers().get("via").unwrap(), "1.1 edge-1");
+    assert_eq!(origin.requests()[0].field("via"), Some("2.0 edge-1"));
+}
+
+#[test]
+fn max_forwards_of_options_is_counted_down_and_ends_here_at_none() {
+    let origin = Origin::named("a");
+    let balancer = Balancer::before([origin.address]).start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    let mut ask = |method: &str, target: &str, left: &str| {
+        client.request(method, target, &[("max-forwards", left)], b"").unwrap()
+    };
+    for target in ["/", "*"] {
+        let answer = ask("OPTIONS", target, "0");
+        assert_eq!((answer.status, answer.field("content-length"), answer.text().as_str()), (200, Some("0"), ""));
+    }
+    assert_eq!(origin.count(), 0);
+    for (method, left, seen) in
+        [("OPTIONS", "1", "0"), ("OPTIONS", "10", "9"), ("GET", "0", "0"), ("OPTIONS", "x", "x")]
+    {
+        assert_eq!(ask(method, "/", left).text(), "a");
+        assert_eq!(origin.requests().pop().unwrap().field("max-forwards"), Some(seen), "{method} {left}");
+    }
+}

@@ -67,6 +67,77 @@ fn connections_beyond_the_limit_are_closed_and_counted_and_places_come_free() {
     );
 }
 
+const CLIENT_CEILING: &str = "evenkeel_connections_refused_total{listener=\"web\",reason=\"client_ceiling\"}";
+
+/// A connection from this address of the loopback network.
+fn connect_from(source: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    socket.into()
+}
+
+#[test]
+fn one_client_may_have_so_many_connections_and_another_as_many() {
+    let origin = Origin::named("a");
+    let settings = "limits: { connections_per_client: 2 }";
+    let balancer = Balancer::before([origin.address]).listener(settings).start();
+    let mut open: Vec<Client> = (0..2).map(|_| Client::connect(balancer.address).unwrap()).collect();
+    for client in &mut open {
+        assert_eq!(client.request("GET", "/", &[], b"").unwrap().text(), "a");
+    }
+    for _ in 0..3 {
+        assert_eq!(Client::connect(balancer.address).unwrap().rest(), b"");
+    }
+    assert_eq!(balancer.metric(CLIENT_CEILING), 3.0);
+    for _ in 0..2 {
+        let mut other = connect_from([127, 0, 0, 2], balancer.address);
+        std::io::Write::write_all(&mut other, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert_eq!(open[0].request("GET", "/", &[], b"").unwrap().text(), "a", "those that are open go on");
+    drop(open.pop());
+    let served = || {
+        let asked = Client::connect(balancer.address).and_then(|mut client| client.request("GET", "/", &[], b""));
+        asked.is_ok_and(|response| response.status == 200)
+    };
+    eventually("a place is free", served, String::new);
+    assert!(balancer.reload(|text| text.replace(settings, "limits: { connections_per_client: unlimited }")));
+    let many: Vec<Client> = (0..10).map(|_| Client::connect(balancer.address).unwrap()).collect();
+    for mut client in many {
+        assert_eq!(client.request("GET", "/", &[], b"").unwrap().text(), "a");
+    }
+}
+
+#[test]
+fn with_the_proxy_protocol_it_is_the_clients_of_the_header_that_are_counted() {
+    let origin = Origin::named("a");
+    let settings = "proxy_protocol: required, limits: { connections_per_client: 1 }";
+    let balancer = Balancer::before([origin.address]).listener(settings).start();
+    let mut open = Vec::new();
+    for (source, admitted) in [
+        ("TCP4 192.0.2.1 192.0.2.9", true),
+        ("TCP4 192.0.2.1 192.0.2.9", false),
+        ("TCP4 192.0.2.2 192.0.2.9", true),
+        ("TCP6 2001:db8::1 ::1", true),
+        ("TCP6 2001:db8::2 ::1", false),
+        ("TCP6 2001:db8:0:1::1 ::1", true),
+    ] {
+        let mut client = Client::connect(balancer.address).unwrap();
+        client.send(format!("PROXY {source} 1 2\r\n").as_bytes()).unwrap();
+        if admitted {
+            assert_eq!(client.request("GET", "/", &[], b"").unwrap().text(), "a", "{source}");
+        } else {
+            assert_eq!(client.rest(), b"", "{source}");
+        }
+        open.push(client);
+    }
+    assert_eq!(balancer.metric(CLIENT_CEILING), 2.0);
+}
+
 fn rude() -> Origin {
     Origin::start(|_| Answer::Close)
 }

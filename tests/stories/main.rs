@@ -12,6 +12,7 @@
 
 mod admin;
 mod answers;
+mod balancing;
 mod body_limits;
 mod configuring;
 mod daemon;
@@ -19,8 +20,11 @@ mod draining;
 mod error_pages;
 mod failures;
 mod forwarding;
+mod hostile;
+mod http1_requests;
 mod http2;
 mod http2_abuse;
+mod http2_backends;
 mod http2_requests;
 mod identity;
 mod killing;
@@ -38,5 +42,6 @@ mod spreading;
 mod support;
 mod timeouts;
 mod tls;
+mod tls_backends;
 mod upgrading;
 mod websockets;

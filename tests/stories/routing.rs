@@ -81,7 +81,7 @@ async fn a_request_takes_the_most_specific_route_over_every_protocol() {
         let body = String::from_utf8(body).unwrap();
         assert_eq!(told(head.status().as_u16(), &body), *expected, "HTTP/2: {method} {host}{target} {fields:?}");
     }
-    assert_eq!(balancer.metric("evenkeel_requests_total{route=\"canary\",code=\"200\"}"), 6.0);
+    counted(&balancer, "canary", 200, 6.0);
     let line = &balancer.access_log(1)[0];
     assert_eq!((&line["route"], &line["upstream"], &line["attempts"]), (&"shop".into(), &().into(), &0.into()));
 }
@@ -111,6 +111,13 @@ fn ten_thousand_routes_serve_as_one_does() {
         assert_eq!(client.request("GET", &path, &[("host", &host)], b"").unwrap().text(), "origin");
         assert_eq!(client.request("GET", "/p1", &[("host", &host)], b"").unwrap().status, 404);
     }
+}
+
+/// Waits until so many answers of a route are counted, which is done after they were sent.
+#[track_caller]
+fn counted(balancer: &Balancer, route: &str, code: u16, count: f64) {
+    let series = format!("evenkeel_requests_total{{route=\"{route}\",code=\"{code}\"}}");
+    eventually(&series, || balancer.metric(&series) == count, || balancer.metric(&series).to_string());
 }
 
 /// A few requests, each on the same connection; what they were answered with.
@@ -157,7 +164,7 @@ fn a_redirect_sends_the_client_where_the_file_says_and_keeps_its_connection() {
     assert_eq!((answers[4].field("cache-control"), answers[4].field("x-route")), (Some("no-store"), Some("route-3")));
     let line = &balancer.access_log(1)[0];
     assert_eq!((&line["status"], &line["route"], &line["upstream"]), (&308.into(), &"tls".into(), &().into()));
-    assert_eq!(balancer.metric("evenkeel_requests_total{route=\"tls\",code=\"308\"}"), 4.0);
+    counted(&balancer, "tls", 308, 4.0);
 }
 
 #[test]
@@ -313,8 +320,31 @@ fn a_reload_changes_where_requests_go_on_a_kept_connection() {
     assert!(balancer.reload(|text| text.replace("prefix: /a } }, upstream: app", "prefix: /b } }, upstream: next")));
     assert_eq!(client.request("GET", "/a", &[], b"").unwrap().status, 404);
     assert_eq!(client.request("GET", "/b", &[], b"").unwrap().text(), "next");
-    let counted = || balancer.metric("evenkeel_requests_total{route=\"r\",code=\"200\"}");
-    eventually("counters stay with the name", || counted() == 2.0, || counted().to_string());
+    // Counters stay with the name.
+    counted(&balancer, "r", 200, 2.0);
     assert!(!balancer.reload(|text| text.replace("prefix: /b", "prefix: b")));
     assert_eq!(client.request("GET", "/b", &[], b"").unwrap().text(), "next", "a bad file changes nothing");
+}
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_is_refused_over_every_protocol() {
+    let origin = Origin::named("origin");
+    let balancer =
+        Balancer::before([origin.address]).routes("  - { match: { hosts: [story.example] }, upstream: app }").start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    let ok = client.request("GET", "http://story.example/", &[], b"").unwrap();
+    assert_eq!(ok.status, 200);
+    for (target, host) in [("http://story.example/", "bank.example"), ("http://bank.example/", "story.example")] {
+        let mut client = Client::connect(balancer.address).unwrap();
+        assert_eq!(client.request("GET", target, &[("host", host)], b"").unwrap().status, 400, "{target} of {host}");
+    }
+    let sender = http2::connect(balancer.address).await;
+    let with = |host: &str| Request::builder().uri("http://story.example/").header("host", host);
+    let (head, _) = http2::ask(&sender, with("story.example"), &[]).await;
+    assert_eq!(head.status(), 200);
+    let (head, _) = http2::ask(&sender, with("bank.example"), &[]).await;
+    assert_eq!(head.status(), 400);
+    let (head, _) = http2::ask(&sender, Request::builder().uri("http://user@story.example/"), &[]).await;
+    assert_eq!(head.status(), 400, "a user is no part of a host");
+    assert_eq!(origin.count(), 2, "nothing of what was refused reached the backend");
 }

@@ -141,12 +141,20 @@ families! {
         "Attempts after the first of a request."
     RETRIES_REFUSED_TOTAL Counter "evenkeel_retries_refused_total" [Upstream]
         "Retries that were due but not made because the retry budget was spent."
+    UPSTREAM_PANIC Gauge "evenkeel_upstream_panic" [Upstream]
+        "1 while too few backends are fit and health is ignored, else 0."
+    PANIC_PICKS_TOTAL Counter "evenkeel_panic_picks_total" [Upstream]
+        "Times a backend was picked with health ignored."
     BACKEND_HEALTHY Gauge "evenkeel_backend_healthy" [Upstream Backend]
         "1 if the backend is fit to serve, else 0."
     BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]
         "1 if an operator has drained the backend, so that it takes no new requests, else 0."
     BACKEND_IN_FLIGHT Gauge "evenkeel_backend_in_flight" [Upstream Backend]
         "Requests that the backend is working on."
+    BACKEND_LATENCY_SECONDS Gauge "evenkeel_backend_latency_seconds" [Upstream Backend]
+        "Time to the head of an answer: a peak that decays over ten seconds. Absent before the first answer."
+    BACKEND_TIER Gauge "evenkeel_backend_tier" [Upstream Backend]
+        "Tier of the backend; the lowest with enough fit backends serves."
     BACKEND_WEIGHT Gauge "evenkeel_backend_weight" [Upstream Backend]
         "Share of the backend relative to the others of its upstream."
 

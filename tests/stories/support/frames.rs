@@ -110,6 +110,8 @@ impl Outcome {
 pub struct Http2 {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// Frames of streams that nobody has asked for yet.
+    kept: Vec<Frame>,
     /// Whether it opens its windows for what it reads.
     pub reads_on: bool,
 }
@@ -127,7 +129,7 @@ impl Http2 {
     pub fn silent(address: SocketAddr) -> Http2 {
         let stream = TcpStream::connect(address).expect("a connection");
         stream.set_nodelay(true).expect("a socket");
-        Http2 { stream, unread: Vec::new(), reads_on: true }
+        Http2 { stream, unread: Vec::new(), kept: Vec::new(), reads_on: true }
     }
 
     /// Sends bytes; a connection that was closed on us is told by what can be read.
@@ -196,7 +198,13 @@ impl Http2 {
         let mut outcome = Outcome { status: None, trailers: None, body: Vec::new(), end: End::NotYet };
         let mut given_up = None;
         outcome.end = loop {
-            let frame = match self.next(due) {
+            let kept = self.kept.iter().position(|frame| frame.stream == stream);
+            let next = if let Some(index) = kept { Ok(self.kept.remove(index)) } else { self.next(due) };
+            let frame = match next {
+                Ok(frame) if frame.stream != 0 && frame.stream != stream => {
+                    self.kept.push(frame);
+                    continue;
+                }
                 Ok(frame) => frame,
                 Err(End::Closed) => break given_up.unwrap_or(End::Closed),
                 Err(end) => break end,

@@ -5,6 +5,9 @@ pub mod client;
 pub mod frames;
 pub mod load;
 pub mod origin;
+pub mod origin2;
+pub mod recorder;
+pub mod strict;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};

@@ -1,0 +1,156 @@
+//! All requests of one HTTP/2 connection: accepts its streams and hands each to pingora's proxy as a session of ours.
+//!
+//! pingora's own loop would hand over sessions that replace the backend's `Date`, lose interim answers, and cannot be
+//! ended one by one from elsewhere ([`Interrupt`](crate::interrupt::Interrupt)).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use http::{Method, Response, StatusCode};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::ProxyHttp;
+use tokio::sync::Notify;
+
+use super::connection::App;
+use super::deadline::LINGER;
+use super::http2_stream::Http2Stream;
+use super::listener::Settings;
+use super::metered::Metered;
+
+/// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
+/// a 100 ms path to 5 Mbit/s.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for all streams of a connection: this bounds what a connection can make us hold.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The most requests of a connection at a time; those beyond are refused, and may be asked again.
+const STREAMS: u32 = 128;
+
+/// The most requests of a connection that their client has taken back before anybody looked at them; one more ends the
+/// connection (CVE-2023-44487).
+const UNSEEN_RESETS: usize = 20;
+
+/// The most requests of a connection that we have reset, for what their client did to them; one more ends it.
+const OWN_RESETS: usize = 1024;
+
+/// How many reset streams are remembered, to tell frames that were under way from mistakes, and how long.
+const REMEMBERED_RESETS: usize = 32;
+const RESETS_REMEMBERED: Duration = Duration::from_secs(1);
+
+/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait: some sixteen thousand
+/// tiny messages of a stream whose backend is busy. The library's own 512 KiB end such a connection at two thousand.
+const TINY_PIECES: usize = 4 * 1024 * 1024;
+
+/// What is held of one answer whose client does not take it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Serves a connection until it ends, or has had no request for the listener's `keep_alive`.
+pub(super) async fn serve<P>(stream: Metered, app: Arc<App<P>>, mut shutdown: ShutdownWatch)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let digest = Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    };
+    // The settings as they are now: the client is told of them once.
+    let settings = app.listener().settings().clone();
+    let Ok(mut connection) = options(&settings).handshake::<_, Bytes>(stream).await else { return };
+    let active = Arc::new(Active::default());
+    let mut draining = false;
+    loop {
+        // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its whole
+        // grace period.
+        let idle = if draining { LINGER } else { settings.keep_alive };
+        let accepted = tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|draining| *draining), if !draining => {
+                draining = true;
+                // GOAWAY; what is under way ends well (RFC 9113, section 6.8).
+                connection.graceful_shutdown();
+                continue;
+            }
+            accepted = connection.accept() => accepted,
+            () = active.idle(idle) => return,
+        };
+        let Some(Ok((request, mut respond))) = accepted else { return };
+        if request.method() == Method::CONNECT {
+            refuse(&mut respond, StatusCode::METHOD_NOT_ALLOWED);
+            continue;
+        }
+        let session = ServerSession::new_custom(Box::new(Http2Stream::new(request, respond, digest.clone())));
+        let (app, guard, shutdown) = (app.clone(), Active::begin(&active), shutdown.clone());
+        tokio::spawn(async move {
+            let _guard = guard;
+            // A stream is not reused.
+            drop(app.proxy().process_new_http(session, &shutdown).await);
+        });
+    }
+}
+
+fn options(settings: &Settings) -> Builder {
+    let mut options = Builder::new();
+    options
+        .max_header_list_size(settings.header_bytes)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(UNSEEN_RESETS)
+        .max_local_error_reset_streams(Some(OWN_RESETS))
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .reset_stream_duration(RESETS_REMEMBERED)
+        .data_frame_budget(TINY_PIECES)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    options
+}
+
+/// Answers what never becomes a session.
+fn refuse(respond: &mut SendResponse<Bytes>, status: StatusCode) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    // A client that is gone needs no answer.
+    drop(respond.send_response(response, true));
+}
+
+/// How many requests are under way.
+#[derive(Debug, Default)]
+struct Active {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Active {
+    fn begin(active: &Arc<Active>) -> Guard {
+        active.count.fetch_add(1, Ordering::Relaxed);
+        Guard(active.clone())
+    }
+
+    /// Ends when there has been none for this long.
+    async fn idle(&self, limit: Duration) {
+        while self.count.load(Ordering::Relaxed) != 0 {
+            self.none.notified().await;
+        }
+        tokio::time::sleep(limit).await;
+    }
+}
+
+/// One request under way, until dropped.
+struct Guard(Arc<Active>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.none.notify_one();
+        }
+    }
+}

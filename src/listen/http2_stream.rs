@@ -1,0 +1,427 @@
+//! One request of an HTTP/2 connection, as a session of pingora's.
+//!
+//! What the backend says of its date stays; interim answers pass; a client that takes nothing is given up after a
+//! while, counted from the last that it took; and the wait for it can be ended from elsewhere.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Request, Response};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorType, OkOrErr, OrErr, Result};
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::body_buffer::FixedBuffer;
+use pingora_core::protocols::http::custom::CustomMessageWrite;
+use pingora_core::protocols::http::custom::server::Session;
+use pingora_core::protocols::http::date::get_cached_date;
+use pingora_core::protocols::l4::socket::SocketAddr;
+
+use super::client::interrupt_in;
+use crate::interrupt::{Doing, Interrupt};
+
+/// What is kept of a body to be sent again, as for HTTP/1.1.
+const KEPT_BODY: usize = 64 * 1024;
+
+type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
+
+/// See the module's documentation.
+pub struct Http2Stream {
+    request: RequestHeader,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// Once the head of the final answer was sent.
+    answer: Option<SendStream<Bytes>>,
+    written: Option<Box<ResponseHeader>>,
+    /// END_STREAM was sent.
+    ended: bool,
+    received: usize,
+    sent: usize,
+    kept: Option<FixedBuffer>,
+    digest: Digest,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    drain_timeout: Option<Duration>,
+}
+
+impl Http2Stream {
+    pub(super) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, digest: Digest) -> Http2Stream {
+        let (head, body) = request.into_parts();
+        Http2Stream {
+            request: head.into(),
+            body,
+            respond,
+            answer: None,
+            written: None,
+            ended: false,
+            received: 0,
+            sent: 0,
+            kept: None,
+            digest,
+            read_timeout: None,
+            write_timeout: None,
+            drain_timeout: None,
+        }
+    }
+
+    fn interrupt(&self) -> Option<&Arc<Interrupt>> {
+        interrupt_in(&self.digest)
+    }
+
+    fn head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+        if self.ended || self.written.is_some() {
+            return Ok(());
+        }
+        // RFC 9113, section 8.2.2.
+        for name in [&header::TRANSFER_ENCODING, &header::CONNECTION, &header::UPGRADE, &KEEP_ALIVE, &PROXY_CONNECTION]
+        {
+            if head.headers.contains_key(name) {
+                head.remove_header(name);
+            }
+        }
+        if head.status.is_informational() {
+            // A client of HTTP/2 knows no switch of protocols (RFC 9113, section 8.6).
+            let interim = Response::from_parts(head.as_owned_parts(), ());
+            return self.respond.send_informational(interim).or_err(ErrorType::WriteError, "sending an interim answer");
+        }
+        if !head.headers.contains_key(header::DATE) {
+            head.insert_header(header::DATE, get_cached_date())?;
+        }
+        let response = Response::from_parts(head.as_owned_parts(), ());
+        let answer = self.respond.send_response(response, end).or_err(ErrorType::WriteError, "sending an answer")?;
+        self.answer = Some(answer);
+        self.written = Some(head);
+        self.ended = end;
+        Ok(())
+    }
+
+    /// Sends what the client has room for, again and again; each time it may take as long as the time-out.
+    async fn data(&mut self, mut data: Bytes, end: bool) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        let limit = self.write_timeout;
+        let interrupt = self.interrupt().cloned();
+        let answer = self.answer.as_mut().or_err(ErrorType::InternalError, "a body before its head")?;
+        if data.is_empty() {
+            answer.send_data(data, end).or_err(ErrorType::WriteError, "ending an answer")?;
+            self.ended = end;
+            return Ok(());
+        }
+        while !data.is_empty() {
+            answer.reserve_capacity(data.len());
+            let room = poll_fn(|context| {
+                let room = answer.poll_capacity(context);
+                match &interrupt {
+                    Some(interrupt) if room.is_pending() => {
+                        interrupt.set(Doing::Sending);
+                        if interrupt.poll_cut(context.waker()) { Poll::Ready(Err(cut())) } else { Poll::Pending }
+                    }
+                    Some(interrupt) => {
+                        interrupt.set(Doing::Waiting);
+                        room.map(Ok)
+                    }
+                    None => room.map(Ok),
+                }
+            });
+            let room = match limit {
+                None => room.await?,
+                Some(limit) => match tokio::time::timeout(limit, room).await {
+                    Ok(room) => room?,
+                    Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client takes no more"),
+                },
+            };
+            let room = room
+                .or_err(ErrorType::ConnectionClosed, "the client has given up its request")?
+                .or_err(ErrorType::WriteError, "waiting for room")?;
+            let now = data.split_to(room.min(data.len()));
+            self.sent += now.len();
+            let last = end && data.is_empty();
+            answer.send_data(now, last).or_err(ErrorType::WriteError, "sending a part of an answer")?;
+            self.ended = last;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some(answer) = self.answer.as_mut().filter(|_| !self.ended) {
+            answer.send_data(Bytes::new(), true).or_err(ErrorType::WriteError, "ending an answer")?;
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    fn trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        if let Some(answer) = self.answer.as_mut().filter(|_| !self.ended) {
+            answer.send_trailers(trailers).or_err(ErrorType::WriteError, "sending trailers")?;
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    async fn body_piece(&mut self) -> Result<Option<Bytes>> {
+        let interrupt = self.interrupt().cloned();
+        let piece = poll_fn(|context| match self.body.poll_data(context) {
+            Poll::Pending if is_cut(interrupt.as_ref(), context) => Poll::Ready(Err(cut())),
+            piece @ (Poll::Ready(_) | Poll::Pending) => piece.map(Ok),
+        });
+        let piece = piece.await?.transpose().or_err(ErrorType::ReadError, "reading the body of a request")?;
+        if let Some(piece) = &piece {
+            self.received += piece.len();
+            if let Some(kept) = &mut self.kept {
+                kept.write_to_buffer(piece);
+            }
+            // Gives the window back; a stream that has ended needs none.
+            drop(self.body.flow_control().release_capacity(piece.len()));
+        }
+        Ok(piece)
+    }
+
+    /// Waits for the client to give up its request.
+    async fn given_up(&mut self) -> Result<Reason> {
+        poll_fn(|context| {
+            let reset = match &mut self.answer {
+                Some(answer) => answer.poll_reset(context),
+                None => self.respond.poll_reset(context),
+            };
+            let interrupt = interrupt_in(&self.digest);
+            match reset {
+                Poll::Pending if is_cut(interrupt, context) => Poll::Ready(Err(cut())),
+                reset @ (Poll::Ready(_) | Poll::Pending) => {
+                    reset.map(|reset| reset.or_err(ErrorType::H2Error, "waiting for the client"))
+                }
+            }
+        })
+        .await
+    }
+
+    fn reset(&mut self) {
+        if !self.ended {
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+            self.ended = true;
+        }
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+fn is_cut(interrupt: Option<&Arc<Interrupt>>, context: &Context<'_>) -> bool {
+    interrupt.is_some_and(|interrupt| {
+        interrupt.set(Doing::Waiting);
+        interrupt.poll_cut(context.waker())
+    })
+}
+
+fn cut() -> Box<Error> {
+    Error::explain(ErrorType::ReadTimedout, "the request is late")
+}
+
+#[async_trait]
+impl Session for Http2Stream {
+    fn req_header(&self) -> &RequestHeader {
+        &self.request
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        &mut self.request
+    }
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        self.body_piece().await
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        let limit = self.drain_timeout;
+        let drain = async {
+            while !self.is_body_done() && self.body_piece().await?.is_some() {}
+            Ok(())
+        };
+        within(limit, drain).await
+    }
+
+    async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.head(head, end)
+    }
+
+    async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
+        self.head(Box::new(head.clone()), end)
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.data(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.trailers(trailers)
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut ended = false;
+        for task in tasks {
+            ended |= match task {
+                HttpTask::Header(head, end) => {
+                    self.head(head, end).map_err(Error::into_down)?;
+                    end
+                }
+                HttpTask::Body(data, end) => {
+                    if let Some(data) = data.filter(|data| !data.is_empty()) {
+                        self.data(data, end).await.map_err(Error::into_down)?;
+                    }
+                    end
+                }
+                HttpTask::UpgradedBody(..) => {
+                    return Error::e_explain(ErrorType::InternalError, "a tunnel over HTTP/2");
+                }
+                HttpTask::Trailer(trailers) => {
+                    if let Some(trailers) = trailers {
+                        self.trailers(*trailers).map_err(Error::into_down)?;
+                    }
+                    true
+                }
+                HttpTask::Done => true,
+                HttpTask::Failed(error) => return Err(error),
+            };
+        }
+        if ended {
+            self.end().map_err(Error::into_down)?;
+        }
+        Ok(ended)
+    }
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.read_timeout = timeout;
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.read_timeout
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.write_timeout = timeout;
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.write_timeout
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.drain_timeout = timeout;
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.drain_timeout
+    }
+
+    fn request_summary(&self) -> String {
+        format!("{} over HTTP/2", self.request.method)
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.written.as_deref()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {
+        self.reset();
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        self.is_body_empty() || self.body.is_end_stream()
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        let no_length = || self.request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+        self.received == 0 && (self.body.is_end_stream() || no_length())
+    }
+
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if !no_body_expected && !self.is_body_done() {
+            return self.body_piece().await;
+        }
+        let reason = self.given_up().await?;
+        Error::e_explain(ErrorType::H2Error, format!("the client has given up its request: {reason}"))
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.sent
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.received
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        Some(&self.digest)
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        Some(&mut self.digest)
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        None
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        None
+    }
+
+    /// Of use only to requests that pingora makes of others, which we have none of.
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn enable_retry_buffering(&mut self) {
+        self.kept.get_or_insert_with(|| FixedBuffer::new(KEPT_BODY));
+    }
+
+    fn retry_buffer_truncated(&self) -> bool {
+        self.kept.as_ref().is_some_and(FixedBuffer::is_truncated)
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.kept.as_ref().filter(|kept| !kept.is_truncated()).and_then(FixedBuffer::get_buffer)
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(&mut self) -> Option<Messages> {
+        None
+    }
+
+    fn restore_custom_message_reader(&mut self, _reader: Messages) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Ok(())
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match limit {
+        None => work.await,
+        Some(limit) => match tokio::time::timeout(limit, work).await {
+            Ok(done) => done,
+            Err(_) => Error::e_explain(ErrorType::ReadTimedout, "the rest of a body has not come in time"),
+        },
+    }
+}

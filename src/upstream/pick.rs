@@ -1,0 +1,305 @@
+//! Picking a backend: the tier that serves, those of it that are fit and were not tried, and what is done when there
+//! are none.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use fastrand::Rng;
+
+use super::Upstream;
+use super::backend::InFlight;
+use super::selector::Sight;
+use super::standing::Against;
+use crate::balance::tiers::{self, Health, Serving};
+use crate::balance::{Key, slow_start};
+
+/// What the die of the slow start is made of, where a key decides.
+const TURN_SEED: u64 = 0x7475_726e;
+
+/// Backends that a request has been sent to, so that another is preferred next time.
+///
+/// The first needs no allocation: most requests are sent once.
+#[derive(Debug, Default)]
+pub struct Tried {
+    first: Option<usize>,
+    more: Vec<usize>,
+}
+
+impl Tried {
+    /// Remembers a backend.
+    pub fn add(&mut self, index: usize) {
+        if self.first.is_none() {
+            self.first = Some(index);
+        } else {
+            self.more.push(index);
+        }
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.first == Some(index) || self.more.contains(&index)
+    }
+}
+
+impl Upstream {
+    /// Whether anybody could be picked now.
+    pub fn has_fit(&self) -> bool {
+        let turns = self.state.turns();
+        self.tiers.iter().any(|tier| tier.fit(&self.backends, turns).fit > 0)
+            || self.serving().health == Health::Ignored
+                && self.backends.iter().any(|one| one.weight > 0 && one.is_reachable())
+    }
+
+    /// The tier that serves, and whether health is heeded there.
+    pub fn serving(&self) -> Serving {
+        let turns = self.state.turns();
+        let fit = self.tiers.iter().map(|tier| tier.fit(&self.backends, turns));
+        let serving = tiers::serving(fit, self.config.panic_threshold);
+        self.state.panic.follow(serving.health, &self.name);
+        serving
+    }
+
+    /// Picks a backend and begins an attempt. In this order:
+    /// 1. one that is fit and was not tried, of the tier that serves;
+    /// 2. one that is fit and was not tried, of any other tier, if this is not the first attempt;
+    /// 3. one that was tried already, of the tier that serves.
+    ///
+    /// In panic all that can be reached count as fit in the tier that serves. `key` is what the request is hashed by,
+    /// where the policy hashes and the request has it.
+    pub fn pick(&self, tried: &Tried, key: Option<Key>, now: Instant) -> Option<InFlight> {
+        let serving = self.serving();
+        if serving.health == Health::Ignored {
+            self.state.panic.count();
+        }
+        let mut pick = Pick {
+            upstream: self,
+            sight: Sight {
+                backends: &self.backends,
+                by_address: &self.by_address,
+                in_flight: self.state.in_flight(),
+                key,
+                now: self.state.tick(now),
+            },
+            // Seeded from the thread's own generator.
+            rng: Rng::new(),
+            now,
+        };
+        let fit = |place: usize| self.is_acceptable(place, serving.health);
+        let mut place = pick.select(serving.tier, |place| fit(place) && !tried.contains(place));
+        if place.is_none() && tried.first.is_some() {
+            let others = (0..self.tiers.len()).filter(|tier| *tier != serving.tier);
+            let untried = |place: usize| self.is_acceptable(place, Health::Heeded) && !tried.contains(place);
+            place = others.into_iter().find_map(|tier| pick.select(tier, untried));
+            place = place.or_else(|| pick.select(serving.tier, fit));
+        }
+        if place.is_none() {
+            // All of the tier that serves in panic are unreachable.
+            let reachable = |place: usize| self.is_acceptable(place, Health::Heeded);
+            place = (0..self.tiers.len()).find_map(|tier| pick.select(tier, reachable));
+        }
+        let place = place?;
+        Some(InFlight::begin(self.backends.get(place)?.clone(), place, now))
+    }
+
+    fn is_acceptable(&self, place: usize, health: Health) -> bool {
+        self.backends.get(place).is_some_and(|backend| match health {
+            Health::Heeded => backend.state.is_fit(),
+            Health::Ignored => backend.is_reachable(),
+        })
+    }
+}
+
+impl super::backend::Backend {
+    /// Whether it may serve in panic: nobody is helped by a refused connection, and what was drained stays drained.
+    fn is_reachable(&self) -> bool {
+        !self.state.standing.has(Against::Unreachable) && !self.state.drained()
+    }
+}
+
+/// What stays the same while one pick looks here and there.
+struct Pick<'a> {
+    upstream: &'a Upstream,
+    sight: Sight<'a>,
+    rng: Rng,
+    now: Instant,
+}
+
+impl Pick<'_> {
+    /// One that is accepted; preferably one whose turn it is, where some are given only a part of their share.
+    fn select(&mut self, tier: usize, accept: impl Fn(usize) -> bool) -> Option<usize> {
+        let tier = self.upstream.tiers.get(tier)?;
+        if let Some(whole) = self.upstream.config.slow_start {
+            let dice = self.sight.key.map_or_else(|| self.rng.u64(..), |key| key.mixed(TURN_SEED));
+            let has_its_turn = |place: usize| {
+                let elapsed = self.upstream.backends.get(place).and_then(|one| one.state.fit_for(self.now));
+                elapsed.is_none_or(|elapsed| slow_start::has_its_turn(dice, place, slow_start::part(elapsed, whole)))
+            };
+            let picked = tier.selector.select(&self.sight, &mut self.rng, |place| accept(place) && has_its_turn(place));
+            if picked.is_some() {
+                return picked;
+            }
+        }
+        tier.selector.select(&self.sight, &mut self.rng, accept)
+    }
+}
+
+/// Whether an upstream is in panic, said once when it turns.
+#[derive(Debug, Default)]
+pub struct Panic {
+    on: std::sync::atomic::AtomicBool,
+    picks: std::sync::atomic::AtomicU64,
+}
+
+impl Panic {
+    fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Picks that ignored health.
+    pub fn picks(&self) -> u64 {
+        self.picks.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.picks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn follow(&self, health: Health, upstream: &str) {
+        let on = health == Health::Ignored;
+        if self.is_on() != on && self.on.swap(on, Ordering::Relaxed) != on {
+            if on {
+                log::warn!(upstream; "panic began: too few backends are fit, health is ignored");
+            } else {
+                log::info!(upstream; "panic ended: enough backends are fit");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::upstream::resolve::resolve;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    /// Backends of these tiers, with what `change` says.
+    fn upstream(tiers: &[u32], change: impl FnOnce(&mut config::Upstream)) -> Upstream {
+        let backend = |(number, tier): (usize, &u32)| {
+            let address = format!("127.0.0.1:{}", 9000 + number).parse().unwrap();
+            config::Backend { tier: *tier, ..config::Backend::new(address) }
+        };
+        let mut config = config::Upstream::new("app", tiers.iter().enumerate().map(backend).collect());
+        change(&mut config);
+        let resolved = resolve(&config).unwrap();
+        Upstream::new(config, &resolved, None, None)
+    }
+
+    fn all_in_turn(upstream: &Upstream, count: usize) -> BTreeMap<usize, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..count {
+            let picked = upstream.pick(&Tried::default(), None, Instant::now());
+            *counts.entry(picked.map_or(usize::MAX, |picked| picked.index)).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    fn out(upstream: &Upstream, places: &[usize]) {
+        for place in places {
+            upstream.backends[*place].state.hold(Against::Unreachable);
+        }
+    }
+
+    #[test]
+    fn the_next_tier_serves_while_less_than_half_of_the_first_is_fit() {
+        let upstream = upstream(&[0, 0, 0, 1, 1], |_| {});
+        assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(0, 2), (1, 2), (2, 2)]));
+        out(&upstream, &[0]);
+        assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(1, 3), (2, 3)]));
+        out(&upstream, &[1]);
+        assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(3, 3), (4, 3)]));
+        upstream.backends[0].state.forgive(Against::Unreachable);
+        assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(0, 3), (2, 3)]));
+    }
+
+    #[test]
+    fn a_retry_goes_to_another_tier_before_it_goes_to_the_same_backend_again() {
+        let upstream = upstream(&[0, 7], |_| {});
+        let mut tried = Tried::default();
+        let pick = |tried: &Tried| upstream.pick(tried, None, Instant::now()).unwrap().index;
+        assert_eq!(pick(&tried), 0);
+        tried.add(0);
+        assert_eq!(pick(&tried), 1);
+        tried.add(1);
+        assert_eq!(pick(&tried), 0);
+    }
+
+    #[test]
+    fn in_panic_whoever_can_be_reached_is_asked_and_nobody_else() {
+        let upstream = upstream(&[0, 0, 0], |_| {});
+        out(&upstream, &[0, 1]);
+        assert_eq!(upstream.serving().health, Health::Ignored);
+        assert_eq!(all_in_turn(&upstream, 5), BTreeMap::from([(2, 5)]));
+        assert_eq!(upstream.state.panic.picks(), 5);
+        out(&upstream, &[2]);
+        assert!(!upstream.has_fit());
+        assert_eq!(all_in_turn(&upstream, 1), BTreeMap::from([(usize::MAX, 1)]));
+    }
+
+    #[test]
+    fn what_was_drained_is_no_sign_of_panic_and_is_not_picked_in_one() {
+        let upstream = upstream(&[0, 0, 0, 1], |_| {});
+        for place in [0, 1] {
+            upstream.backends[place].state.hold(Against::Drained);
+        }
+        assert_eq!(upstream.serving(), Serving { tier: 0, health: Health::Heeded });
+        assert_eq!(all_in_turn(&upstream, 4), BTreeMap::from([(2, 4)]));
+        out(&upstream, &[2]);
+        assert_eq!(upstream.serving(), Serving { tier: 1, health: Health::Heeded });
+        out(&upstream, &[3]);
+        assert_eq!(upstream.serving().health, Health::Ignored);
+        assert!(!upstream.has_fit());
+        upstream.backends[0].state.forgive(Against::Drained);
+        assert_eq!(all_in_turn(&upstream, 4), BTreeMap::from([(0, 4)]));
+    }
+
+    #[test]
+    fn nobody_is_picked_among_nobody_and_one_is_picked_alone() {
+        let nobody = upstream(&[0, 0], |config| config.backends.iter_mut().for_each(|one| one.weight = 0));
+        assert!(!nobody.has_fit() && nobody.pick(&Tried::default(), None, Instant::now()).is_none());
+        assert_eq!(all_in_turn(&upstream(&[3], |_| {}), 3), BTreeMap::from([(0, 3)]));
+    }
+
+    #[test]
+    fn whoever_comes_back_is_given_its_share_little_by_little() {
+        for balance in [config::Balance::RoundRobin, config::Balance::LeastRequest, config::Balance::Random] {
+            let upstream = upstream(&[0, 0], |config| {
+                config.slow_start = Some(Duration::from_secs(10));
+                config.balance = balance.clone();
+            });
+            let share = |now: Instant| {
+                let picks = (0..2000).filter(|_| upstream.pick(&Tried::default(), None, now).unwrap().index == 0);
+                picks.count() as f64 / 2000.0
+            };
+            let now = Instant::now();
+            assert!((0.45..0.55).contains(&share(now)), "from the start all have their share");
+            out(&upstream, &[0]);
+            assert_eq!(share(now), 0.0);
+            upstream.backends[0].state.forgive(Against::Unreachable);
+            let back = Instant::now();
+            let (early, late) = (share(back), share(back + Duration::from_secs(11)));
+            // A tenth of the turns that it would have had.
+            assert!((0.02..0.2).contains(&early) && (0.45..0.55).contains(&late), "{balance:?}: {early} {late}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_added_by_a_reload_starts_slowly_and_who_was_there_does_not() {
+        let before = upstream(&[0], |_| {});
+        let mut config = before.config.clone();
+        config.backends.push(config::Backend::new("127.0.0.1:9100".parse().unwrap()));
+        let after = Upstream::new(config.clone(), &resolve(&config).unwrap(), None, Some(&before));
+        let now = Instant::now();
+        assert!(after.backends[0].state.fit_for(now).is_none() && after.backends[1].state.fit_for(now).is_some());
+    }
+}
