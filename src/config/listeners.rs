@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
+use super::client_certificates::{self, ClientCertificates};
 use super::problem::{Place, Problem, Report};
 use super::section::{Entry, Section, Switch, check_name, is_off};
 use super::tree::Node;
@@ -64,6 +65,8 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFiles>,
     /// The oldest version that is accepted.
     pub min_version: TlsVersion,
+    /// Who may connect; None: everybody.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// A certificate chain and its key, both PEM, by absolute paths.
@@ -240,8 +243,9 @@ fn read_tls(listener: &Section<'_>, entry: Entry<'_>, folder: &Folder<'_>) -> Op
             "write `\"1.2\"` or `\"1.3\"`",
         )),
     });
+    let client_certificates = client_certificates::read(&mut section, folder);
     section.close();
-    Some(ListenerTls { certificates, min_version })
+    Some(ListenerTls { certificates, min_version, client_certificates })
 }
 
 fn read_certificate(report: &Report, node: &Node, folder: &Folder<'_>) -> Option<CertificateFiles> {

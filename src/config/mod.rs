@@ -11,6 +11,7 @@ mod address;
 mod admin;
 mod balance;
 mod client_address;
+mod client_certificates;
 mod environment;
 mod error_pages;
 mod header_rules;
@@ -49,6 +50,7 @@ pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};
+pub use client_certificates::{ClientCertificateMode, ClientCertificates};
 pub use health_check::HealthCheck;
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,

@@ -13,9 +13,8 @@ use crate::units::{self, Mistake};
 
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
-const LATER: [(&str, &[&str]); 4] = [
+const LATER: [(&str, &[&str]); 3] = [
     ("", &["tests"]),
-    ("listener tls", &["client_certificates"]),
     ("upstream", &["outlier_detection", "circuit_breaker", "sticky"]),
     ("health check", &["http", "grpc"]),
 ];

@@ -58,7 +58,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9, connections_per_client: 3 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3, client_certificates: { ca: clients.pem, mode: optional } }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9, connections_per_client: 3 }",
         "",
         "",
     ));
@@ -68,6 +68,10 @@ fn every_key_of_a_listener_changes_it() {
         tls: Some(ListenerTls {
             certificates: vec![CertificateFiles { certificate: "/etc/evenkeel/a.pem".into(), key: "/b.key".into() }],
             min_version: TlsVersion::V1_3,
+            client_certificates: Some(ClientCertificates {
+                ca: "/etc/evenkeel/clients.pem".into(),
+                mode: ClientCertificateMode::Optional,
+            }),
         }),
         http2: false,
         proxy_protocol: ProxyProtocol::Required,
