@@ -18,19 +18,19 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
 use crate::admin::{self, Admin, Gate};
 use crate::config::{Config, LogPath, Origin, server_copy};
 use crate::control::account::Account;
-use crate::control::command::{self, Cause, Command, Journal, Refused};
+use crate::control::command::{self, Command, Journal};
 use crate::control::handover::{self, Predecessor};
 use crate::control::notify::notify;
+use crate::control::orders::{self, Orders};
 use crate::control::pid_file::{self, PidFile};
 use crate::control::reload::{InForce, Reloader, open_log};
 use crate::control::shutdown::Ending;
-use crate::control::watch::{self, Watch};
+use crate::control::watch::Watch;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::Counters;
@@ -290,7 +290,7 @@ impl ServiceWithDependents for Service {
             Ok((reloader, orders)) => {
                 ready.notify_ready();
                 tokio::select! {
-                    () = obey(reloader, orders, &self.running) => {}
+                    () = orders::obey(reloader, orders, &self.running.lifecycle) => {}
                     _ = shutdown.changed() => {}
                 }
             }
@@ -312,7 +312,10 @@ impl ServiceWithDependents for Service {
 
 /// Starts checks, cores and admin, and says that the process serves.
 async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Result<(Reloader, Orders), StartError> {
-    let signals = watch_signals(&parts.config, parts.origin.as_ref())?;
+    let signals = match parts.origin.is_none() && parts.config.server.pid_file.is_empty() {
+        true => None,
+        false => Some(orders::signals().map_err(fault)?),
+    };
     let snapshot = running.current.load();
     let mut checks = HealthChecks::default();
     checks.follow(&snapshot.upstreams);
@@ -408,82 +411,6 @@ fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
     match if replace { PidFile::replace(path) } else { PidFile::write(path) } {
         Ok(file) => *running.pid_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
         Err(error) => log::warn!(pid_file = config.server.pid_file, error:%; "running without a pid file"),
-    }
-}
-
-/// HUP and USR1, watched from here on: a process that says it is ready must not die of the first of them.
-fn watch_signals(config: &Config, origin: Option<&Origin>) -> Result<Option<[Signal; 2]>, StartError> {
-    if origin.is_none() && config.server.pid_file.is_empty() {
-        return Ok(None);
-    }
-    let hangup = signal(SignalKind::hangup()).map_err(fault)?;
-    let user1 = signal(SignalKind::user_defined1()).map_err(fault)?;
-    Ok(Some([hangup, user1]))
-}
-
-/// What the process is told while it runs.
-struct Orders {
-    signals: Option<[Signal; 2]>,
-    told: mpsc::Receiver<Command>,
-}
-
-/// HUP reloads, USR1 opens the log again, the admin address and the files have a say too. A library leaves signals to
-/// its host.
-async fn obey(mut reloader: Reloader, orders: Orders, running: &Running) {
-    let Orders { signals: Some([mut hangup, mut user1]), mut told } = orders else {
-        return std::future::pending().await;
-    };
-    let mut look = tokio::time::interval(watch::INTERVAL);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let trial_ends = reloader.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.until);
-        let command = tokio::select! {
-            _ = hangup.recv() => Some(reload(Cause::Signal)),
-            _ = user1.recv() => { reloader.reopen_log(); None }
-            command = told.recv() => command.map(|command| (Cause::Api, command)),
-            () = at(trial_ends) => { tokio::task::block_in_place(|| reloader.go_back()); None }
-            _ = look.tick(), if reloader.watch.is_some() => {
-                let changed = reloader.watch.as_mut().is_some_and(|watch| tokio::task::block_in_place(|| watch.has_changed()));
-                changed.then(|| reload(Cause::Watch))
-            }
-        };
-        let Some((cause, command)) = command else { continue };
-        // It may wait for names to resolve; checks and admin go on meanwhile.
-        tokio::task::block_in_place(|| follow(&mut reloader, cause, command, running));
-    }
-}
-
-fn reload(cause: Cause) -> (Cause, Command) {
-    // Nobody waits for this answer: the log has it.
-    let (answer, _) = tokio::sync::oneshot::channel();
-    (cause, Command::Reload { confirm_within: None, answer })
-}
-
-/// Does as told, and answers. Whoever asked may be gone.
-fn follow(reloader: &mut Reloader, cause: Cause, command: Command, running: &Running) {
-    let draining = || Refused::Machine("the process is draining".to_owned());
-    match command {
-        Command::Reload { answer, .. } if running.lifecycle.draining() => drop(answer.send(Err(draining()))),
-        Command::Reload { confirm_within, answer } => {
-            notify("RELOADING=1");
-            let outcome = reloader.reload(cause, confirm_within);
-            notify("READY=1");
-            if cause == Cause::Signal {
-                reloader.reopen_log();
-            }
-            drop(answer.send(outcome));
-        }
-        Command::Confirm { answer } => drop(answer.send(reloader.confirm())),
-        Command::Rebuild { answer } if running.lifecycle.draining() => drop(answer.send(Err(draining()))),
-        Command::Rebuild { answer } => drop(answer.send(reloader.rebuild())),
-    }
-}
-
-/// Never, if there is no such moment.
-async fn at(moment: Option<std::time::Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod command;
 pub mod daemon;
 pub mod handover;
 pub mod notify;
+pub mod orders;
 pub mod pid_file;
 pub mod reload;
 pub mod shutdown;
