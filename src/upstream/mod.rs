@@ -7,6 +7,7 @@ pub mod backend;
 pub mod health;
 pub mod health_check;
 mod latency;
+pub mod operator;
 pub mod outcome;
 mod pick;
 pub mod resolve;
@@ -154,7 +155,8 @@ impl Upstream {
                 |known| (*known).clone(),
             );
             let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
-            backends.push(Arc::new(Backend { name, weight: *weight, tier: *tier, peer, state }));
+            let weight = state.operator.weight().unwrap_or(*weight);
+            backends.push(Arc::new(Backend { name, weight, tier: *tier, peer, state }));
         }
         Upstream {
             name: config.name.clone(),

@@ -8,11 +8,21 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Against {
     /// It cannot be connected to.
     Unreachable = 1,
+    /// An operator has said that it shall take no new requests.
+    Drained = 2,
 }
 
 impl Against {
-    /// All there is.
-    pub const ALL: [Against; 1] = [Against::Unreachable];
+    /// All there is; what says most about a backend comes first.
+    pub const ALL: [Against; 2] = [Against::Drained, Against::Unreachable];
+
+    /// The word for a backend that this stands against.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Against::Drained => "drained",
+            Against::Unreachable => "unhealthy",
+        }
+    }
 }
 
 /// What stands against one backend; at first nothing.

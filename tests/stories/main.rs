@@ -10,9 +10,12 @@
     reason = "in a story a panic is the message, and names speak for themselves"
 )]
 
+mod admin;
 mod answers;
 mod balancing;
 mod body_limits;
+mod client_certificates;
+mod configuring;
 mod daemon;
 mod draining;
 mod error_pages;
@@ -29,6 +32,8 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod many_reloads;
+mod operating;
 mod paths;
 mod proxy_protocol;
 mod reloading;

@@ -109,7 +109,7 @@ families! {
     GENERATION Gauge "evenkeel_generation" []
         "Number of the configuration that is served; it grows by one with each reload that was accepted."
     RELOADS_TOTAL Counter "evenkeel_reloads_total" [State]
-        "Reloads that were asked for; state is ok, or refused when the file had problems and nothing changed."
+        "Reloads that were asked for; state is ok, refused when the file had problems and nothing changed, or reverted when nobody confirmed."
     DRAINING Gauge "evenkeel_draining" []
         "1 while the process finishes what it has and takes nothing new, else 0."
 
@@ -147,6 +147,8 @@ families! {
         "Times a backend was picked with health ignored."
     BACKEND_HEALTHY Gauge "evenkeel_backend_healthy" [Upstream Backend]
         "1 if the backend is fit to serve, else 0."
+    BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]
+        "1 if an operator has drained the backend, so that it takes no new requests, else 0."
     BACKEND_IN_FLIGHT Gauge "evenkeel_backend_in_flight" [Upstream Backend]
         "Requests that the backend is working on."
     BACKEND_LATENCY_SECONDS Gauge "evenkeel_backend_latency_seconds" [Upstream Backend]
