@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::prelude::Opt;
@@ -17,23 +18,26 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
-use crate::admin::{self, Admin};
-use crate::config::{Config, LogPath, server_copy};
+use crate::admin::{self, Admin, Gate};
+use crate::config::{Config, LogPath, Origin, server_copy};
 use crate::control::account::Account;
+use crate::control::command::{self, Command, Journal};
 use crate::control::handover::{self, Predecessor};
 use crate::control::notify::notify;
+use crate::control::orders::{self, Orders};
 use crate::control::pid_file::{self, PidFile};
-use crate::control::reload::{Reloader, open_log};
+use crate::control::reload::{InForce, Reloader, open_log};
 use crate::control::shutdown::Ending;
+use crate::control::watch::Watch;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::Counters;
 use crate::proxy::Proxy;
-use crate::snapshot::{Compiled, Current, compile};
+use crate::snapshot::{Compiled, Current, Snapshot, compile};
 use crate::upstream::health_check::HealthChecks;
+use crate::upstream::operator::{self, Taken};
 
 /// More attempts than any request may make: how many it makes is the upstream's `retry`, not pingora's matter.
 const PINGORA_MAX_RETRIES: usize = 1000;
@@ -69,35 +73,46 @@ impl std::error::Error for StartError {}
 #[derive(Debug)]
 pub struct Prepared {
     config: Config,
-    file: Option<PathBuf>,
+    origin: Option<Origin>,
     compiled: Compiled,
     acceptors: Vec<Acceptor>,
     admin: Option<(String, Acceptor)>,
+    gate: Gate,
     predecessor: Option<Predecessor>,
 }
 
 impl Prepared {
-    /// Binds, reads and resolves. `file` is where the configuration came from, and is read again at a reload.
+    /// Binds, reads and resolves. `origin` is where the configuration came from, and is read again at a reload.
     ///
     /// # Errors
     /// A sentence: an address is taken, a certificate cannot be read, nobody handed sockets over.
-    pub fn new(config: Config, file: Option<PathBuf>, sockets: Sockets) -> Result<Prepared, StartError> {
+    pub fn new(config: Config, origin: Option<Origin>, sockets: Sockets) -> Result<Prepared, StartError> {
         let account = Account::of(&config).map_err(StartError)?;
         check_error_log(&config)?;
+        let gate = Gate::new(config.admin.as_ref()).map_err(StartError)?;
         let log = open_log(&config).map_err(StartError)?;
         if let Some(account) = account {
             pid_file::private_folder(config.server.pid_file.as_ref()).map_err(fault)?;
             give_to_account(account, &config)?;
         }
-        let compiled = compile(&config, log, None).map_err(|error| StartError(error.to_string()))?;
+        let compile = |former: Option<&Snapshot>| {
+            compile(&config, log.clone(), former).map_err(|error| StartError(error.to_string()))
+        };
+        let mut compiled = compile(None)?;
         let (mut given, predecessor) = match sockets {
             Sockets::Bind => (Vec::new(), None),
             Sockets::Given(given) => (given, None),
             Sockets::TakeOver => {
                 let path = &config.server.upgrade_sock;
-                let (given, predecessor) = handover::receive(path.as_ref(), account)
+                let (estate, predecessor) = handover::receive(path.as_ref(), account)
                     .map_err(|error| StartError(format!("cannot take over through `{path}`: {error}")))?;
-                (given, Some(predecessor))
+                let upstreams = compiled.snapshot.upstreams.iter().map(|upstream| &**upstream);
+                if operator::take_over(upstreams, &estate.decisions) == Taken::WhenRebuilt {
+                    compiled = compile(Some(&compiled.snapshot))?;
+                    // Nobody has seen the former.
+                    compiled.snapshot.generation = 1;
+                }
+                (estate.sockets, Some(predecessor))
             }
         };
         let mut acceptor = |address: &crate::config::Address, what: &str| {
@@ -116,7 +131,7 @@ impl Prepared {
             None => None,
             Some(admin) => Some((admin.address.to_string(), acceptor(&admin.address, "admin")?)),
         };
-        Ok(Prepared { config, file, compiled, acceptors, admin, predecessor })
+        Ok(Prepared { config, origin, compiled, acceptors, admin, gate, predecessor })
     }
 
     /// Runs until the process has drained, under pingora's `Server`. `until` makes the watch for the end.
@@ -129,13 +144,16 @@ impl Prepared {
     where
         W: ShutdownSignalWatch + Send + Sync + 'static,
     {
-        let Prepared { config, file, compiled, acceptors, admin, predecessor } = self;
-        let running = Running::new(compiled.snapshot);
+        let Prepared { config, origin, compiled, acceptors, admin, gate, predecessor } = self;
+        let (commands, told) = mpsc::channel(command::WAITING);
+        let running =
+            Running::new(compiled.snapshot, InForce { config: config.clone(), origin: origin.clone() }, gate, commands);
         let share = |(name, acceptor): &(String, Acceptor)| Ok((name.clone(), acceptor.share()?));
         let for_successor = admin.as_ref().map(share).transpose();
         let ending = Arc::new(Ending {
             lifecycle: running.lifecycle.clone(),
             edge: running.edge.clone(),
+            current: running.current.clone(),
             admin: for_successor.map_err(fault)?,
             admin_given: running.admin_given.clone(),
             upgrade_sock: PathBuf::from(&config.server.upgrade_sock),
@@ -151,8 +169,10 @@ impl Prepared {
         let mut server = Server::new_with_opt_and_conf(Opt { daemon, ..Opt::default() }, conf);
         server.bootstrap();
         let listeners = compiled.settings.into_iter().map(|(listener, _)| listener).zip(acceptors).collect();
-        let service =
-            Service { parts: Some(Parts { config, file, listeners, admin, predecessor }), running: running.clone() };
+        let service = Service {
+            parts: Some(Parts { config, origin, listeners, admin, predecessor, told }),
+            running: running.clone(),
+        };
         server.add_service(service);
         let until = Until { watch, aborted: running.aborted.clone() };
         server.run(RunArgs { shutdown_signal: Box::new(until) });
@@ -171,6 +191,14 @@ pub struct Running {
     pub counters: Arc<Counters>,
     /// The edge, once it runs.
     pub edge: Arc<OnceLock<Arc<Edge>>>,
+    /// The configuration in force.
+    pub in_force: Arc<ArcSwap<InForce>>,
+    /// Who may use the admin address.
+    pub gate: Arc<ArcSwap<Gate>>,
+    /// What came of reloads.
+    pub journal: Arc<Mutex<Journal>>,
+    /// Where the process is told things.
+    pub commands: mpsc::Sender<Command>,
     admin_given: Arc<Notify>,
     pid_file: Arc<Mutex<Option<PidFile>>>,
     /// Told when the start has failed, and why.
@@ -179,12 +207,25 @@ pub struct Running {
 }
 
 impl Running {
-    fn new(snapshot: crate::snapshot::Snapshot) -> Running {
+    fn new(
+        snapshot: crate::snapshot::Snapshot,
+        in_force: InForce,
+        gate: Gate,
+        commands: mpsc::Sender<Command>,
+    ) -> Running {
+        let counters = Counters::default();
+        if let Some(admin) = &in_force.config.admin {
+            counters.recent.slow_after(admin.slow_request);
+        }
         Running {
             lifecycle: Arc::default(),
             current: Arc::new(Current::new(Arc::new(snapshot))),
-            counters: Arc::default(),
+            counters: Arc::new(counters),
             edge: Arc::default(),
+            in_force: Arc::new(ArcSwap::from_pointee(in_force)),
+            gate: Arc::new(ArcSwap::from_pointee(gate)),
+            journal: Arc::default(),
+            commands,
             admin_given: Arc::default(),
             pid_file: Arc::default(),
             aborted: Arc::default(),
@@ -222,10 +263,11 @@ impl<W: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Until<W> {
 
 struct Parts {
     config: Config,
-    file: Option<PathBuf>,
+    origin: Option<Origin>,
     listeners: Vec<(Arc<crate::listen::Listener>, Acceptor)>,
     admin: Option<(String, Acceptor)>,
     predecessor: Option<Predecessor>,
+    told: mpsc::Receiver<Command>,
 }
 
 /// The one service under pingora's `Server`.
@@ -245,10 +287,10 @@ impl ServiceWithDependents for Service {
     ) {
         let Some(parts) = self.parts.take() else { return };
         match start(parts, &self.running, shutdown.clone()).await {
-            Ok((reloader, signals)) => {
+            Ok((reloader, orders)) => {
                 ready.notify_ready();
                 tokio::select! {
-                    () = obey(reloader, signals, &self.running) => {}
+                    () = orders::obey(reloader, orders, &self.running.lifecycle) => {}
                     _ = shutdown.changed() => {}
                 }
             }
@@ -269,12 +311,11 @@ impl ServiceWithDependents for Service {
 }
 
 /// Starts checks, cores and admin, and says that the process serves.
-async fn start(
-    parts: Parts,
-    running: &Running,
-    shutdown: ShutdownWatch,
-) -> Result<(Reloader, Option<[Signal; 2]>), StartError> {
-    let signals = watch_signals(&parts.config, parts.file.as_ref())?;
+async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Result<(Reloader, Orders), StartError> {
+    let signals = match parts.origin.is_none() && parts.config.server.pid_file.is_empty() {
+        true => None,
+        false => Some(orders::signals().map_err(fault)?),
+    };
     let snapshot = running.current.load();
     let mut checks = HealthChecks::default();
     checks.follow(&snapshot.upstreams);
@@ -302,16 +343,22 @@ async fn start(
     }
     notify("READY=1");
     log::info!(version = env!("CARGO_PKG_VERSION"), cores = parts.config.server.threads; "serving");
+    let watched = parts.origin.as_ref().filter(|_| parts.config.watch);
+    let watch = watched.map(|origin| Watch::over(origin.files.clone()));
     let reloader = Reloader {
-        file: parts.file,
-        config: parts.config,
+        file: parts.origin.map(|origin| origin.path),
+        in_force: running.in_force.clone(),
         current: running.current.clone(),
         edge,
         checks,
         counters: running.counters.clone(),
+        journal: running.journal.clone(),
+        gate: running.gate.clone(),
+        watch,
+        unconfirmed: None,
         former_log: None,
     };
-    Ok((reloader, signals))
+    Ok((reloader, Orders { signals, told: parts.told }))
 }
 
 fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
@@ -364,36 +411,6 @@ fn own_pid_file(config: &Config, running: &Running, took_over: bool) {
     match if replace { PidFile::replace(path) } else { PidFile::write(path) } {
         Ok(file) => *running.pid_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
         Err(error) => log::warn!(pid_file = config.server.pid_file, error:%; "running without a pid file"),
-    }
-}
-
-/// HUP and USR1, watched from here on: a process that says it is ready must not die of the first of them.
-fn watch_signals(config: &Config, file: Option<&PathBuf>) -> Result<Option<[Signal; 2]>, StartError> {
-    if file.is_none() && config.server.pid_file.is_empty() {
-        return Ok(None);
-    }
-    let hangup = signal(SignalKind::hangup()).map_err(fault)?;
-    let user1 = signal(SignalKind::user_defined1()).map_err(fault)?;
-    Ok(Some([hangup, user1]))
-}
-
-/// HUP reloads, USR1 opens the log again. A library leaves signals to its host.
-async fn obey(mut reloader: Reloader, signals: Option<[Signal; 2]>, running: &Running) {
-    let Some([mut hangup, mut user1]) = signals else { return std::future::pending().await };
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                if running.lifecycle.draining() {
-                    continue;
-                }
-                notify("RELOADING=1");
-                // It may wait for names to resolve; checks and admin go on meanwhile.
-                tokio::task::block_in_place(|| reloader.reload());
-                notify("READY=1");
-                reloader.reopen_log();
-            }
-            _ = user1.recv() => reloader.reopen_log(),
-        }
     }
 }
 

@@ -39,6 +39,7 @@ fn process_families(out: &mut Exposition, running: &Running, snapshot: &Snapshot
     out.family(&table::RELOADS_TOTAL);
     out.sample(&[(State, "ok")], running.counters.reloads.load(Relaxed));
     out.sample(&[(State, "refused")], running.counters.reloads_refused.load(Relaxed));
+    out.sample(&[(State, "reverted")], running.counters.reloads_reverted.load(Relaxed));
     one(out, &table::ACCESS_LOG_DROPPED_TOTAL, snapshot.access_log.as_ref().map(|log| log.dropped()));
 }
 
@@ -105,8 +106,9 @@ fn request_families(out: &mut Exposition, running: &Running, snapshot: &Snapshot
 
 fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
     type Read = fn(&upstream::backend::Backend) -> Value;
-    let families: [(&Family, Read); 5] = [
+    let families: [(&Family, Read); 6] = [
         (&table::BACKEND_HEALTHY, |backend| Value::from(u64::from(backend.state.is_fit()))),
+        (&table::BACKEND_DRAINED, |backend| Value::from(backend.state.drained())),
         (&table::BACKEND_IN_FLIGHT, |backend| Value::from(backend.state.in_flight() as u64)),
         (&table::BACKEND_TIER, |backend| Value::from(u64::from(backend.tier))),
         (&table::BACKEND_WEIGHT, |backend| Value::from(u64::from(backend.weight))),

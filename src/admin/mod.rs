@@ -1,16 +1,26 @@
-//! The admin address: liveness, readiness and metrics, for operators and their machines.
+//! The admin address: liveness, readiness, metrics, the API and its page, for operators and their machines.
 //!
-//! It is served apart from the cores, so that it answers when they are busy. It refuses requests for foreign
-//! hosts (a page in a browser must not reach it by a name of its own, which resolves to us).
+//! It is served apart from the cores, so that it answers when they are busy. Every request passes the [`gate`] first.
+//! Each resource of the API is a file of its own.
 
+mod answer;
+mod backends;
+mod body;
+mod config;
+mod gate;
+mod listeners;
 mod metrics;
+mod path;
+mod reload;
+mod requests;
+mod routes;
+mod status;
+mod upstreams;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{Method, Response, StatusCode};
 use pingora::apps::ServerApp;
 use pingora::apps::http_app::ServeHttp;
@@ -19,10 +29,15 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::sync::{Notify, Semaphore};
 
+use self::answer::{Answer, answer, data, fault, method_not_allowed, plain};
+use self::path::Resource;
 use crate::lifecycle::Stage;
 use crate::listen::Acceptor;
 use crate::listen::socket::Accepted;
 use crate::server::Running;
+
+pub use gate::{Gate, Guarded};
+pub use path::encoded;
 
 /// Connections at a time; a scraper needs one.
 const CONNECTIONS: usize = 64;
@@ -79,67 +94,84 @@ pub fn serve(acceptor: Acceptor, admin: Admin, given: Arc<Notify>, shutdown: Shu
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let request = session.req_header();
-        let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
-        if !host.is_some_and(is_ours) {
-            return plain(StatusCode::FORBIDDEN, "this address answers only to its own name\n");
+        let mut answer = self.answer(session).await;
+        if session.req_header().method == Method::HEAD {
+            answer.body_mut().clear();
         }
-        if request.method != Method::GET && request.method != Method::HEAD {
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        }
-        match request.uri.path() {
-            "/livez" => plain(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.running.lifecycle.stage() {
-                Stage::Serving => plain(StatusCode::OK, "ok\n"),
-                Stage::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-                Stage::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            },
-            "/metrics" => {
-                let text = metrics::expose(&self.running, self.started);
-                answer(StatusCode::OK, crate::observe::metrics::CONTENT_TYPE, text.into_bytes())
-            }
-            _ => plain(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
-        }
+        answer
     }
 }
 
-/// Whether a `Host` is one that we are asked by: an address, or `localhost`. Any other name could be a page's.
-fn is_ours(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Vec<u8>> {
-    answer(status, "text/plain; charset=utf-8", text.as_bytes().to_vec())
-}
-
-fn answer(status: StatusCode, kind: &str, body: Vec<u8>) -> Response<Vec<u8>> {
-    let built = Response::builder()
-        .status(status)
-        .header(CONTENT_TYPE, kind)
-        .header(CONTENT_LENGTH, body.len())
-        .header(CACHE_CONTROL, "no-store")
-        .body(body);
-    built.unwrap_or_else(|_| Response::new(Vec::new()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_ours;
-
-    #[test]
-    fn only_addresses_and_localhost_are_our_names() {
-        for ours in ["127.0.0.1:9901", "127.0.0.1", "localhost:9901", "LOCALHOST", "[::1]:9901", "[::1]"] {
-            assert!(is_ours(ours), "{ours}");
+impl Admin {
+    async fn answer(&self, session: &mut ServerSession) -> Answer {
+        let request = session.req_header();
+        let resource = Resource::of(request.uri.path());
+        if let Err((status, why)) = self.running.gate.load().admit(&request.headers, resource.guarded()) {
+            return fault(status, why);
         }
-        for foreign in
-            ["evil.example", "evil.example:9901", "localhost.evil.example", "", "127.0.0.1.evil.example:9901"]
-        {
-            assert!(!is_ours(foreign), "{foreign}");
+        let method = &request.method;
+        let allowed = resource.methods();
+        let reads = allowed == path::READ && (method == Method::GET || method == Method::HEAD);
+        let writes = allowed == path::WRITE && method == Method::POST;
+        if !reads && !writes {
+            return method_not_allowed(allowed);
+        }
+        if writes {
+            return match body::read(session).await {
+                Ok(body) => self.act(&resource, &body).await,
+                Err(why) => fault(StatusCode::BAD_REQUEST, &why),
+            };
+        }
+        self.read(&resource)
+    }
+
+    fn read(&self, resource: &Resource) -> Answer {
+        let running = &self.running;
+        let value = match resource {
+            Resource::Live => return plain(StatusCode::OK, "ok\n"),
+            Resource::Ready => {
+                return match running.lifecycle.stage() {
+                    Stage::Serving => plain(StatusCode::OK, "ok\n"),
+                    Stage::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+                    Stage::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+                };
+            }
+            Resource::Metrics => {
+                let text = metrics::expose(running, self.started);
+                return answer(StatusCode::OK, crate::observe::metrics::CONTENT_TYPE, text.into_bytes());
+            }
+            Resource::Page => return answer::page(),
+            Resource::Status => status::read(self),
+            Resource::Listeners => listeners::read(running),
+            Resource::Upstreams => upstreams::read(running),
+            Resource::Routes => routes::read(running),
+            Resource::Config => config::read(running),
+            Resource::Requests => requests::read(running),
+            Resource::Reload | Resource::Confirm | Resource::Backend { .. } | Resource::Unknown => {
+                return fault(StatusCode::NOT_FOUND, path::WHAT_THERE_IS);
+            }
+        };
+        data(StatusCode::OK, &value)
+    }
+
+    async fn act(&self, resource: &Resource, body: &serde_json::Value) -> Answer {
+        match resource {
+            Resource::Reload => reload::reload(&self.running, body).await,
+            Resource::Confirm => reload::confirm(&self.running).await,
+            Resource::Backend { upstream, backend, act } => {
+                backends::act(&self.running, upstream, backend, *act, body).await
+            }
+            Resource::Live
+            | Resource::Ready
+            | Resource::Metrics
+            | Resource::Page
+            | Resource::Status
+            | Resource::Listeners
+            | Resource::Upstreams
+            | Resource::Routes
+            | Resource::Config
+            | Resource::Requests
+            | Resource::Unknown => fault(StatusCode::NOT_FOUND, path::WHAT_THERE_IS),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::units::Percent;
 pub struct Fit {
     /// So many.
     pub fit: usize,
-    /// Of so many with a weight.
+    /// Of so many with a weight that were not drained.
     pub of: usize,
 }
 
@@ -20,7 +20,7 @@ pub struct Fit {
 pub enum Health {
     /// Only those that are fit are picked.
     Heeded,
-    /// All are, but for those that cannot be reached: nobody is helped by a refused connection.
+    /// All are, but for those that cannot be reached (nobody is helped by a refused connection) or were drained.
     Ignored,
 }
 

@@ -57,6 +57,7 @@ fn print_what_to_try(listen: &str, admin: &str) {
     for (name, port) in BACKENDS {
         println!("  backend    http://127.0.0.1:{port}/   ({name})");
     }
+    println!("  dashboard  http://{admin}/");
     println!("  readiness  http://{admin}/readyz");
     println!("  metrics    http://{admin}/metrics");
     println!();
@@ -69,6 +70,9 @@ fn print_what_to_try(listen: &str, admin: &str) {
         "  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing"
     );
     println!("  curl -s 'http://127.0.0.1:9003/control'                      # and well again");
+    println!(
+        "  curl -s -X POST http://{admin}/api/v1/upstreams/app/backends/127.0.0.1:9001/drain   # no new requests; `enable` ends it"
+    );
     println!();
     println!("Ctrl-C ends it. One line per request follows:");
 }

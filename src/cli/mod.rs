@@ -1,16 +1,20 @@
 //! The command line. Every command is a file of its own.
 
+mod api;
+mod backend;
 mod check;
 mod demo;
 mod operate;
+mod reload;
 mod run;
+mod status;
 
 use std::path::{Path, PathBuf};
 
 use structopt::StructOpt;
 use structopt::clap::AppSettings;
 
-use crate::config::{self, Colour, Config, LoadError};
+use crate::config::{self, Colour, Config, LoadError, Origin};
 use crate::exit;
 
 /// What is run where no file is named.
@@ -57,9 +61,21 @@ enum Command {
     /// Start three backends, the balancer before them, and print what to try
     Demo(demo::Demo),
     /// Report all problems of the file: exit 0 fine, 1 problems, 2 unreadable
-    Check,
-    /// Tell the running process to read its file again
-    Reload,
+    Check(check::Check),
+    /// Show the running process: listeners, backends, routes
+    Status(status::Status),
+    /// The same, live; `q` ends
+    Top,
+    /// Make the running process read its file again: exit 0 in force, 1 problems, 3 the machine said no
+    Reload(reload::Reload),
+    /// Keep what `reload --confirm` put in force
+    Confirm,
+    /// Send a backend no more requests; those in flight end by themselves
+    Drain(backend::Drain),
+    /// Send a drained backend requests again
+    Enable(backend::Which),
+    /// Give a backend another share of the requests
+    Weight(backend::Weight),
     /// Replace the running process by a new one of this program, without losing a request
     Upgrade,
     /// Tell the running process to finish what it has and end, and wait for it
@@ -89,11 +105,17 @@ pub fn main() -> i32 {
     }
     match &options.command {
         Some(Command::Demo(demo)) => demo::run(demo),
-        Some(Command::Check) => check::run(&options),
-        Some(Command::Reload) => operate::reload(&options),
+        Some(Command::Check(check)) => check::run(&options, check),
+        Some(Command::Status(which)) => status::status(&options, which),
+        Some(Command::Top) => status::top(&options),
+        Some(Command::Reload(how)) => reload::reload(&options, how),
+        Some(Command::Confirm) => reload::confirm(&options),
+        Some(Command::Drain(which)) => backend::drain(&options, which),
+        Some(Command::Enable(which)) => backend::enable(&options, which),
+        Some(Command::Weight(which)) => backend::weight(&options, which),
         Some(Command::Upgrade) => operate::upgrade(&options),
         Some(Command::Stop) => operate::stop(&options),
-        None if options.test => check::run(&options),
+        None if options.test => check::run(&options, &check::Check::default()),
         None => run::run(&options),
     }
 }
@@ -108,8 +130,8 @@ impl Options {
         }
     }
 
-    /// The configuration that is meant, and its file if it has one; what is wrong is printed.
-    fn config(&self) -> Result<(Config, Option<PathBuf>), i32> {
+    /// The configuration that is meant, and where it came from if it has a file; what is wrong is printed.
+    fn config(&self) -> Result<(Config, Option<Origin>), i32> {
         if let Some(listen) = &self.listen {
             return Config::quick(listen, &self.backend).map(|config| (config, None)).map_err(|why| {
                 eprintln!("error: {why}");
@@ -119,7 +141,8 @@ impl Options {
         let path = self.path();
         // The daemon changes its folder: a reload must find the file all the same.
         let path = std::path::absolute(&path).unwrap_or(path);
-        config::load(&path).map(|config| (config, Some(path))).map_err(|error| report(&error))
+        let (loaded, origin) = config::load_with_origin(&path);
+        loaded.map(|config| (config, Some(origin))).map_err(|error| report(&error))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Commands for the running process: reload, upgrade, stop. It is found by its pid file.
+//! Commands that signal the running process: upgrade, stop. It is found by its pid file.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::Options;
-use crate::config::Config;
+use crate::config::Whereabouts;
 use crate::control::{handover, pid_file};
 use crate::exit;
 
@@ -18,19 +18,16 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a new process may take to be ready to take over.
 const SUCCESSOR_WAITS_WITHIN: Duration = Duration::from_secs(30);
 
-pub fn reload(options: &Options) -> i32 {
-    with_running(options, |_, pid| {
-        signal(pid, Signal::HUP)?;
-        println!("process {} was told to reload; its log says how it went", pid.as_raw_nonzero());
-        Ok(())
-    })
-}
-
 pub fn stop(options: &Options) -> i32 {
-    with_running(options, |config, pid| {
+    // A file with mistakes keeps nobody from stopping its process.
+    let found = match options.locate() {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    running(&found, |pid| {
         signal(pid, Signal::TERM)?;
-        let patience = Duration::from_secs(config.server.grace_period_seconds.unwrap_or(0).saturating_add(30));
-        let end = Instant::now() + config.lame_duck + patience;
+        let patience = Duration::from_secs(found.server.grace_period_seconds.unwrap_or(0).saturating_add(30));
+        let end = Instant::now() + found.lame_duck + patience;
         while test_kill_process(pid).is_ok() {
             if Instant::now() > end {
                 return Err(format!("process {} did not end in its grace period", pid.as_raw_nonzero()));
@@ -45,8 +42,16 @@ pub fn stop(options: &Options) -> i32 {
 /// Check, start the new process, wait until it is ready to take over, tell the old one, wait for the new one.
 /// Whatever fails, the old one serves on.
 pub fn upgrade(options: &Options) -> i32 {
-    with_running(options, |config, pid| {
-        let waits_at = Path::new(&config.server.upgrade_sock);
+    // The new process would refuse a file with mistakes, and nobody should have to wait to hear of them.
+    if let Err(code) = options.config() {
+        return code;
+    }
+    let found = match options.locate() {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    running(&found, |pid| {
+        let waits_at = Path::new(&found.server.upgrade_sock);
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
         command.arg("-c").arg(options.path()).args(["-u", "-d"]);
@@ -70,17 +75,14 @@ pub fn upgrade(options: &Options) -> i32 {
     })
 }
 
-fn with_running(options: &Options, act: impl FnOnce(&Config, Pid) -> Result<(), String>) -> i32 {
-    let config = match options.config() {
-        Ok((config, _)) => config,
-        Err(code) => return code,
-    };
-    let path = &config.server.pid_file;
+/// Does something to the process that runs; what is wrong is printed.
+pub fn running(found: &Whereabouts, act: impl FnOnce(Pid) -> Result<(), String>) -> i32 {
+    let path = &found.server.pid_file;
     let Some(pid) = pid_file::running(path.as_ref()) else {
         eprintln!("error: no running process is named in `{path}`");
         return exit::START;
     };
-    match act(&config, pid) {
+    match act(pid) {
         Ok(()) => exit::OK,
         Err(why) => {
             eprintln!("error: {why}");
@@ -89,6 +91,7 @@ fn with_running(options: &Options, act: impl FnOnce(&Config, Pid) -> Result<(), 
     }
 }
 
-fn signal(pid: Pid, signal: Signal) -> Result<(), String> {
+/// Sends a signal; a sentence if it cannot be sent.
+pub fn signal(pid: Pid, signal: Signal) -> Result<(), String> {
     kill_process(pid, signal).map_err(|error| format!("process {} cannot be signalled: {error}", pid.as_raw_nonzero()))
 }

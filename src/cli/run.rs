@@ -7,7 +7,7 @@ use crate::exit;
 use crate::server::{Prepared, Sockets};
 
 pub fn run(options: &Options) -> i32 {
-    let (mut config, file) = match options.config() {
+    let (mut config, origin) = match options.config() {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -23,7 +23,7 @@ pub fn run(options: &Options) -> i32 {
     }
     raise_descriptor_limit();
     let sockets = if options.upgrade { Sockets::TakeOver } else { Sockets::Bind };
-    let done = Prepared::new(config, file, sockets).and_then(|prepared| prepared.run(|ending, _| BySignal(ending)));
+    let done = Prepared::new(config, origin, sockets).and_then(|prepared| prepared.run(|ending, _| BySignal(ending)));
     match done {
         Ok(()) => exit::OK,
         Err(error) => {

@@ -5,14 +5,13 @@
 
 use std::path::PathBuf;
 
-use super::Folder;
 use super::problem::{Problem, Report};
 use super::section::{Entry, Section, is_off, is_on};
 use super::template::{self, Part};
 use super::tree::Value;
+use super::{Folder, Folders};
 use crate::observe::access_log::{Field, Format, Piece};
 use crate::units::Mistake;
-
 /// Where the access log goes and how its lines look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessLog {
@@ -41,7 +40,7 @@ pub enum LogPath {
 }
 
 /// `off`, or a mapping with `path` and `format`.
-pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_>) -> Option<AccessLog> {
+pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folders: &Folders<'_>) -> Option<AccessLog> {
     let default = AccessLog::default();
     let Some(entry) = entry else {
         return Some(default);
@@ -55,13 +54,13 @@ pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_
     let mut section = Section::open(report, "access log", "`access_log`", Some(entry.key.place), entry.node)?;
     let path = section.entry("path");
     let off = path.is_some_and(|path| is_off(path.node));
-    let path = path.and_then(|path| path.parsed(report, |text| log_path(text, folder)));
+    let path = path.and_then(|path| path.parsed(report, |text| log_path(text, folders.of(path.node.place))));
     let format = section.entry("format").and_then(|format| read_format(report, format));
     section.close();
     (!off).then(|| AccessLog { path: path.unwrap_or(default.path), format: format.unwrap_or(default.format) })
 }
 
-fn log_path(text: &str, folder: &Folder<'_>) -> Result<LogPath, Mistake> {
+fn log_path(text: &str, folder: Folder<'_>) -> Result<LogPath, Mistake> {
     match text {
         "stdout" => Ok(LogPath::Stdout),
         "stderr" => Ok(LogPath::Stderr),

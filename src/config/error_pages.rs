@@ -8,10 +8,10 @@ use std::path::Path;
 
 use http::StatusCode;
 
-use super::Folder;
 use super::problem::{Place, Problem, Report};
 use super::section::{Entry, mistaken};
 use super::tree::{Node, Value};
+use super::{Folder, Folders};
 use crate::error_pages::{Kind, Page, Pages, Statuses, Template};
 use crate::failure::Reason;
 use crate::units::{ByteSize, Mistake};
@@ -22,7 +22,7 @@ const EXAMPLE: &str = "write `error_pages: { 404: pages/404.html, 5xx: [pages/5x
 const LARGEST_PAGE: ByteSize = ByteSize(1 << 20);
 
 /// The pages; none unless they are written.
-pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_>) -> Pages {
+pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folders: &Folders<'_>) -> Pages {
     let Some(entry) = entry else { return Pages::default() };
     // An empty mapping is how none is written.
     if matches!(&entry.node.value, Value::Mapping(entries) if entries.is_empty()) {
@@ -42,7 +42,7 @@ pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_
                 report.add(Problem::at(file.place, "an error page must be a file").help(EXAMPLE));
                 continue;
             };
-            let page = match read_page(path, folder) {
+            let page = match read_page(path, folders.of(file.place)) {
                 Ok((kind, template)) => Page { statuses, kind, template },
                 Err(mistake) => {
                     report.add(mistaken(file.place, mistake));
@@ -92,7 +92,7 @@ fn statuses(text: &str) -> Result<Statuses, Mistake> {
     })
 }
 
-fn read_page(text: &str, folder: &Folder<'_>) -> Result<(Kind, Template), Mistake> {
+fn read_page(text: &str, folder: Folder<'_>) -> Result<(Kind, Template), Mistake> {
     let path = folder.file(text)?;
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let kind = Kind::of_extension(extension).ok_or_else(|| {

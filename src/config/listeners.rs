@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Folder;
 use super::address::Address;
+use super::client_certificates::{self, ClientCertificates};
 use super::problem::{Place, Problem, Report};
 use super::section::{Entry, Section, Switch, check_name, is_off};
 use super::tree::Node;
+use super::{Folder, Folders};
 use crate::units::{ByteSize, Limit, Mistake};
-
 const EXAMPLE: &str = "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`";
 
 /// An address that we accept connections on.
@@ -65,6 +65,8 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFiles>,
     /// The oldest version that is accepted.
     pub min_version: TlsVersion,
+    /// Who may connect; None: everybody.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// A certificate chain and its key, both PEM, by absolute paths.
@@ -178,7 +180,7 @@ impl Claims {
 pub(super) fn read(
     report: &Report,
     entry: Option<Entry<'_>>,
-    folder: &Folder<'_>,
+    folders: &Folders<'_>,
     claims: &mut Claims,
 ) -> Vec<Listener> {
     let named = entry.map_or(&[][..], |entry| entry.named(report, EXAMPLE));
@@ -188,7 +190,7 @@ pub(super) fn read(
             check_name(report, "a listener", &key.text, key.place);
             let title = format!("listener `{}`", key.text);
             let section = Section::open(report, "listener", title, Some(key.place), node);
-            let listener = section.and_then(|section| read_one(section, &key.text, folder, claims));
+            let listener = section.and_then(|section| read_one(section, &key.text, &folders.of(key.place), claims));
             listener.unwrap_or_else(|| Listener::new(key.text.as_str(), Address::loopback(0)))
         })
         .collect()
@@ -241,8 +243,9 @@ fn read_tls(listener: &Section<'_>, entry: Entry<'_>, folder: &Folder<'_>) -> Op
             "write `\"1.2\"` or `\"1.3\"`",
         )),
     });
+    let client_certificates = client_certificates::read(&mut section, folder);
     section.close();
-    Some(ListenerTls { certificates, min_version })
+    Some(ListenerTls { certificates, min_version, client_certificates })
 }
 
 fn read_certificate(report: &Report, node: &Node, folder: &Folder<'_>) -> Option<CertificateFiles> {

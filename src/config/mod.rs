@@ -1,8 +1,9 @@
-//! The configuration file: one strict YAML file, read whole, with every problem in it found in one run.
+//! The configuration file: strict YAML, in one file or in several that it includes, read whole, with every problem in
+//! it found in one run.
 //!
 //! Invariant: after [`load`] nothing is left to interpret. Defaults are filled in, names are indexes, paths are
-//! absolute, units are numbers. Deliberately absent: opening anything but the file itself and the error pages that it
-//! names (certificates, sockets, names of hosts), and including other files.
+//! absolute, units are numbers. Deliberately absent: opening anything but the file itself, those that it includes and the
+//! error pages that it names (certificates, sockets, names of hosts).
 
 mod access_log;
 mod action;
@@ -11,10 +12,15 @@ mod admin;
 mod balance;
 mod circuit_breaker;
 mod client_address;
+mod client_certificates;
+mod environment;
 mod error_pages;
 mod header_rules;
 mod health_check;
+mod include;
 mod listeners;
+mod listing;
+mod locate;
 mod matches;
 mod normalization;
 mod outlier_detection;
@@ -24,6 +30,7 @@ mod rewrite;
 mod routes;
 mod section;
 mod server;
+mod source;
 mod suggest;
 mod template;
 #[cfg(test)]
@@ -34,26 +41,27 @@ mod upstreams;
 mod via;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use pingora_core::server::configuration::ServerConf;
 
 #[cfg(test)]
 pub(crate) use access_log::template_pieces;
 pub use access_log::{AccessLog, LogPath};
 pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
-pub use admin::{Admin, DEFAULT_PORT};
+pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};
 pub use circuit_breaker::{CircuitBreaker, Queue};
+pub use client_certificates::{ClientCertificateMode, ClientCertificates};
 pub use health_check::HealthCheck;
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
 };
+pub use listing::without_place;
+pub use locate::{Whereabouts, locate};
 pub use outlier_detection::{OutlierDetection, Stalls};
+use pingora_core::server::configuration::ServerConf;
 pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};
@@ -64,15 +72,15 @@ pub use upstreams::{Backend, Protocol, Upstream, UpstreamTimeouts};
 use crate::error_pages::Pages;
 use crate::identity;
 use crate::route::Normalisation;
-use crate::units::{self, Mistake};
+use crate::units::Mistake;
+use environment::Environment;
+use include::Files;
 use problem::Report;
-use section::Section;
+use section::{Entry, Section, Switch};
+use source::{Folder, Folders, Source};
 
 /// Long enough for whoever watches `/readyz` every half a second; short enough for a restart by hand.
 pub const DEFAULT_LAME_DUCK: Duration = Duration::from_secs(1);
-
-/// More than a hundred thousand backends need; what is larger is not a configuration.
-const LARGEST_FILE: units::ByteSize = units::ByteSize(16 << 20);
 
 /// Everything that the operator decided, and our defaults for the rest.
 #[derive(Debug, PartialEq)]
@@ -81,6 +89,8 @@ pub struct Config {
     pub server: ServerConf,
     /// After TERM, how long new connections are still answered while `/readyz` says no.
     pub lame_duck: Duration,
+    /// Whether a change of the files is a reload.
+    pub watch: bool,
     /// None: no admin address.
     pub admin: Option<Admin>,
     /// None: requests are not logged.
@@ -107,6 +117,7 @@ impl Config {
         Config {
             server: server_defaults(),
             lame_duck: DEFAULT_LAME_DUCK,
+            watch: false,
             admin: Some(Admin::default()),
             access_log: Some(AccessLog::default()),
             client_address: identity::Rules::default(),
@@ -147,6 +158,7 @@ impl Clone for Config {
         Config {
             server: server::copy(&self.server),
             lame_duck: self.lame_duck,
+            watch: self.watch,
             admin: self.admin.clone(),
             access_log: self.access_log.clone(),
             client_address: self.client_address.clone(),
@@ -204,40 +216,76 @@ impl std::error::Error for LoadError {
     }
 }
 
-/// Reads and checks a file; paths in it are relative to its folder.
+/// Where a configuration came from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The file.
+    pub path: PathBuf,
+    /// The files that were read, and the folders in which files may appear that would be.
+    pub files: Vec<PathBuf>,
+    /// What is written in them, as one: references to the environment are shown as such, and never what they brought.
+    pub written: serde_json::Value,
+}
+
+/// Reads and checks a file and those that it includes; paths are relative to the folder of the file that names them.
+///
+/// # Errors
+/// If the file cannot be read, or for what is wrong with it.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
-    let unreadable = |error| LoadError::Unreadable { path: path.to_owned(), error };
-    let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    // One byte more than allowed, to see that there is more.
-    File::open(path).and_then(|file| file.take(LARGEST_FILE.0 + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
-    let absolute = std::path::absolute(path).map_err(unreadable)?;
-    let folder = absolute.parent().unwrap_or(Path::new("/"));
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, &name, folder).map_err(LoadError::Problems),
-        Err(error) => Err(LoadError::Problems(not_text(&name, &error))),
-    }
+    load_with_origin(path).0
+}
+
+/// The same; beside it where it came from, also where it is wrong.
+pub fn load_with_origin(path: &Path) -> (Result<Config, LoadError>, Origin) {
+    load_as(path, &path.display().to_string(), &environment::of_process)
+}
+
+fn load_as(path: &Path, name: &str, environment: &Environment<'_>) -> (Result<Config, LoadError>, Origin) {
+    let report = Report::default();
+    let mut files = Files::new(&report, environment);
+    let opened = files.open(path, name);
+    let mut origin = Origin { path: path.to_owned(), files: std::mem::take(&mut files.watched), ..Origin::default() };
+    let checked = match opened {
+        Ok(root) => {
+            origin.written = root.as_ref().map(tree::Node::as_written).unwrap_or_default();
+            check(&report, files, root).map_err(LoadError::Problems)
+        }
+        Err(error) => Err(LoadError::Unreadable { path: path.to_owned(), error }),
+    };
+    (checked, origin)
 }
 
 /// Checks a text as if it were the file `name` in `folder`.
+///
+/// # Errors
+/// For what is wrong with it.
 pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, Problems> {
-    let refuse = |problems| Err(Problems::new(name, text, problems));
-    if text.len() as u64 > LARGEST_FILE.0 {
-        return refuse(vec![Problem::new(format!("the file is larger than {LARGEST_FILE}"), None)]);
-    }
-    let root = match tree::read(text) {
-        Ok(root) => root,
-        Err(problem) => return refuse(vec![*problem]),
-    };
+    parse_in(text, name, folder, &environment::of_process)
+}
+
+fn parse_in(text: &str, name: &str, folder: &Path, environment: &Environment<'_>) -> Result<Config, Problems> {
     let report = Report::default();
-    let config = read(&report, &root, &Folder(folder));
-    match (config, report.into_problems()) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
-        (_, problems) => refuse(problems),
+    let mut files = Files::new(&report, environment);
+    let root = files.text(Source { name: name.to_owned(), text: text.to_owned(), folder: folder.to_owned() });
+    check(&report, files, root)
+}
+
+fn check(report: &Report, files: Files<'_>, root: Option<tree::Node>) -> Result<Config, Problems> {
+    let Files { mut sources, references, incomplete, .. } = files;
+    let config = root.filter(|_| !incomplete).and_then(|root| read(report, &root, &Folders(&sources)));
+    let problems = references.apply(report.take_problems());
+    for place in report.take_secrets() {
+        if let Some(source) = sources.get_mut(place.file) {
+            source.blank(place);
+        }
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        Some(_) | None => Err(Problems::new(sources, problems)),
     }
 }
 
-fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Config> {
+fn read(report: &Report, root: &tree::Node, folders: &Folders<'_>) -> Option<Config> {
     const EXAMPLE: &str =
         "the least that serves is `version`, `listeners`, `upstreams` and `routes`; see conf/evenkeel.yaml";
     if root.value == tree::Value::Null {
@@ -246,31 +294,31 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     }
     let mut top = Section::open(report, "", "the file", None, root)?;
     if let Some(version) = top.required("version", "write `version: 1`") {
-        version.parsed(report, |text| match text {
-            "1" => Ok(()),
-            _ => Err(Mistake::new(format!("`{text}` is not a version of this file"), "write `version: 1`")),
-        });
+        check_version(report, version);
     }
+    // Its files are in the tree already.
+    top.entry("include");
     let mut claims = listeners::Claims::default();
     let written = top.required("listeners", "write `listeners: { web: { address: \"0.0.0.0:8080\" } }`");
-    let listeners = listeners::read(report, written, folder, &mut claims);
+    let listeners = listeners::read(report, written, folders, &mut claims);
     let written = top.required("upstreams", "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`");
-    let upstreams = upstreams::read(report, written, folder);
+    let upstreams = upstreams::read(report, written, folders);
     let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
     let path_normalization = normalization::read(&mut top);
     let routes = routes::read(report, written, &listeners, &upstreams, path_normalization);
     let written = top.entry("admin");
-    let admin = admin::read(report, written);
-    if let Some(Admin { address }) = &admin {
+    let admin = admin::read(report, written, folders);
+    if let Some(Admin { address, .. }) = &admin {
         claims.add(report, "`admin`".to_owned(), address.clone(), written.map(|entry| entry.node.place));
     }
     let config = Config {
-        access_log: access_log::read(report, top.entry("access_log"), folder),
+        access_log: access_log::read(report, top.entry("access_log"), folders),
         via: via::read(&mut top),
-        error_pages: error_pages::read(report, top.entry("error_pages"), folder),
+        error_pages: error_pages::read(report, top.entry("error_pages"), folders),
         client_address: client_address::read(top.section("client_address", "client address")),
         lame_duck: top.parsed("lame_duck", DEFAULT_LAME_DUCK, lame_duck),
-        server: server::read(&mut top, folder),
+        watch: top.switch("watch", Switch::Off) == Switch::On,
+        server: server::read(&mut top, folders),
         admin,
         path_normalization,
         listeners,
@@ -281,36 +329,16 @@ fn read(report: &Report, root: &tree::Node, folder: &Folder<'_>) -> Option<Confi
     Some(config)
 }
 
+fn check_version(report: &Report, version: Entry<'_>) {
+    version.parsed(report, |text| match text {
+        "1" => Ok(()),
+        _ => Err(Mistake::new(format!("`{text}` is not a version of this file"), "write `version: 1`")),
+    });
+}
+
 fn lame_duck(text: &str) -> Result<Duration, Mistake> {
     match text {
         "off" => Ok(Duration::ZERO),
         _ => section::positive("lame_duck", text, "write `off`"),
-    }
-}
-
-fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Problems {
-    let text = String::from_utf8_lossy(error.as_bytes());
-    let good =
-        error.as_bytes().get(..error.utf8_error().valid_up_to()).map(String::from_utf8_lossy).unwrap_or_default();
-    let line = good.matches('\n').count() + 1;
-    let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let problem = Problem::at(Place { line, column, length: 1 }, "the file is not UTF-8 text").label("this byte");
-    Problems::new(name, &text, vec![problem.help("save the file in UTF-8")])
-}
-
-/// Where the file lies: what its paths are relative to.
-struct Folder<'a>(&'a Path);
-
-impl Folder<'_> {
-    /// An absolute path. Whether there is anything is not asked.
-    fn file(&self, text: &str) -> Result<PathBuf, Mistake> {
-        if text.is_empty() || text.contains('\0') {
-            return Err(Mistake::new(
-                format!("`{text}` is not a path"),
-                "write a path; a relative one starts at the folder of this file",
-            ));
-        }
-        let joined = self.0.join(text);
-        Ok(std::path::absolute(&joined).unwrap_or(joined))
     }
 }

@@ -8,9 +8,13 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::source::Source;
+
 /// Where something was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
+    /// Which of the files, by the order in which they were read; 0 is the one that includes the others.
+    pub file: usize,
     /// Counted from 1.
     pub line: usize,
     /// In characters, counted from 1.
@@ -60,6 +64,7 @@ impl Problem {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     problems: RefCell<Vec<Problem>>,
+    secrets: RefCell<Vec<Place>>,
 }
 
 impl Report {
@@ -67,9 +72,19 @@ impl Report {
         self.problems.borrow_mut().push(problem);
     }
 
+    /// What is written there must not be shown, in whatever line a problem shows.
+    pub fn conceal(&self, place: Place) {
+        self.secrets.borrow_mut().push(place);
+    }
+
+    /// Where something was written that must not be shown.
+    pub fn take_secrets(&self) -> Vec<Place> {
+        self.secrets.take()
+    }
+
     /// In order of place. What was found twice because a block is shared by aliases is said once.
-    pub fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
+    pub fn take_problems(&self) -> Vec<Problem> {
+        let mut problems = self.problems.take();
         problems.sort_by_key(|problem| problem.place);
         problems.dedup();
         problems
@@ -85,21 +100,22 @@ pub enum Colour {
     On,
 }
 
-/// Everything that is wrong with one file; never empty.
+/// Everything that is wrong with a configuration; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
-    name: String,
-    source: String,
+    sources: Vec<Source>,
     problems: Vec<Problem>,
 }
 
 impl Problems {
-    pub(super) fn new(name: &str, source: &str, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(mut sources: Vec<Source>, problems: Vec<Problem>) -> Self {
         debug_assert!(!problems.is_empty(), "a configuration without problems is not refused");
-        // To YAML a lone carriage return ends a line too. And a terminal would obey a stray control character.
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        let source = source.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
-        Problems { name: name.to_owned(), source, problems }
+        for Source { text, .. } in &mut sources {
+            // To YAML a lone carriage return ends a line too. And a terminal would obey a stray control character.
+            *text = text.replace("\r\n", "\n").replace('\r', "\n");
+            *text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
+        }
+        Problems { sources, problems }
     }
 
     /// In order of place.
@@ -107,9 +123,14 @@ impl Problems {
         self.problems.iter()
     }
 
-    /// The file as it was named to `load` or `parse`.
+    /// The file that was loaded, as it was named.
     pub fn name(&self) -> &str {
-        &self.name
+        self.file(0)
+    }
+
+    /// The name of a file, by the number that places give it.
+    pub fn file(&self, number: usize) -> &str {
+        self.sources.get(number).map_or("", |source| &source.name)
     }
 
     /// All of them as text, each with its line of the file, a blank line between, and a line break at the end.
@@ -118,36 +139,53 @@ impl Problems {
             Colour::Off => Renderer::plain(),
             Colour::On => Renderer::styled(),
         };
-        let lines = Lines::new(&self.source);
+        let lines: Vec<Lines<'_>> = self.sources.iter().map(|source| Lines::new(&source.text)).collect();
         let shown: Vec<String> =
             self.problems.iter().map(|problem| self.render_one(problem, &lines, &renderer)).collect();
         shown.join("\n\n") + "\n"
     }
 
-    fn render_one(&self, problem: &Problem, lines: &Lines<'_>, renderer: &Renderer) -> String {
+    fn render_one(&self, problem: &Problem, lines: &[Lines<'_>], renderer: &Renderer) -> String {
         let mut group = Group::with_title(Level::ERROR.primary_title(printable(&problem.message)));
-        group = match problem.place {
-            Some(place) => {
-                let related = problem.related.as_ref();
-                let first = related.map_or(place.line, |(other, _)| other.line.min(place.line));
-                let last = related.map_or(place.line, |(other, _)| other.line.max(place.line));
-                let excerpt = lines.excerpt(first, last);
-                let primary = AnnotationKind::Primary.span(excerpt.span(place)).label(problem.label.as_deref());
-                let snippet = Snippet::source(excerpt.text)
-                    .line_start(first)
-                    .path(self.name.as_str())
-                    .annotation(primary)
-                    .annotations(related.map(|(other, label)| {
-                        AnnotationKind::Context.span(excerpt.span(*other)).label(label.as_str())
-                    }));
-                group.element(snippet)
-            }
-            None => group.element(Origin::path(self.name.as_str())),
+        let Some(place) = problem.place else {
+            group = group.element(Origin::path(self.name()));
+            return renderer.render(&[with_help(group, problem)]);
         };
-        if let Some(help) = &problem.help {
-            group = group.element(Level::HELP.message(printable(help)));
+        let primary = Mark { place, kind: AnnotationKind::Primary, label: problem.label.as_deref() };
+        let related = problem.related.as_ref();
+        let related =
+            related.map(|(place, label)| Mark { place: *place, kind: AnnotationKind::Context, label: Some(label) });
+        // What is in one file is shown in one drawing, from the first of its lines to the last.
+        let (beside, elsewhere): (Vec<_>, Vec<_>) = related.into_iter().partition(|mark| mark.place.file == place.file);
+        group = self.draw(group, lines, std::iter::once(primary).chain(beside).collect());
+        for mark in elsewhere {
+            group = self.draw(group, lines, vec![mark]);
         }
-        renderer.render(&[group])
+        renderer.render(&[with_help(group, problem)])
+    }
+
+    fn draw<'a>(&'a self, group: Group<'a>, lines: &[Lines<'a>], marks: Vec<Mark<'a>>) -> Group<'a> {
+        let file = marks.first().map_or(0, |mark| mark.place.file);
+        let first = marks.iter().map(|mark| mark.place.line).min().unwrap_or(1);
+        let last = marks.iter().map(|mark| mark.place.line).max().unwrap_or(1);
+        let Some(excerpt) = lines.get(file).map(|lines| lines.excerpt(first, last)) else { return group };
+        let annotation = |mark: &Mark<'a>| mark.kind.span(excerpt.span(mark.place)).label(mark.label);
+        let annotations: Vec<_> = marks.iter().map(annotation).collect();
+        group.element(Snippet::source(excerpt.text).line_start(first).path(self.file(file)).annotations(annotations))
+    }
+}
+
+/// A place in a drawing.
+struct Mark<'a> {
+    place: Place,
+    kind: AnnotationKind,
+    label: Option<&'a str>,
+}
+
+fn with_help<'a>(group: Group<'a>, problem: &'a Problem) -> Group<'a> {
+    match &problem.help {
+        Some(help) => group.element(Level::HELP.message(printable(help))),
+        None => group,
     }
 }
 

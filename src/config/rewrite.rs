@@ -59,7 +59,7 @@ fn read_regex(entry: Entry<'_>, rewrite: &Section<'_>) -> Option<PathRewrite> {
 
 fn replacement_for(pattern: &Pattern, text: &str) -> Result<String, Mistake> {
     if let Some(group) = pattern.missing_group(text) {
-        let help = "groups are `$1`, `$2`, or `${name}` for `(?P<name>…)`; a letter or digit after one wants `${1}`";
+        let help = "groups are `$1`, `$2`, or `$${name}` for `(?P<name>…)`; a letter or digit after one wants `$${1}`";
         return Err(Mistake::new(format!("the expression has no group `{group}`"), help));
     }
     if text.contains(['?', '#']) {

@@ -13,12 +13,7 @@ use crate::units::{self, Mistake};
 
 /// Keys that are documented and come with a later version, by the section that they stand in: whoever meets one here
 /// must not search for a typo.
-const LATER: [(&str, &[&str]); 4] = [
-    ("", &["include", "tests"]),
-    ("listener tls", &["client_certificates"]),
-    ("upstream", &["sticky"]),
-    ("health check", &["http", "grpc"]),
-];
+const LATER: [(&str, &[&str]); 3] = [("", &["tests"]), ("upstream", &["sticky"]), ("health check", &["http", "grpc"])];
 
 /// One key and its value.
 #[derive(Debug, Clone, Copy)]
@@ -271,7 +266,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Two keys of one mapping that are equal: the second is shown, and where the first stands.
-fn duplicates(report: &Report, entries: &[(Key, Node)]) {
+pub(super) fn duplicates(report: &Report, entries: &[(Key, Node)]) {
     let mut first = std::collections::HashMap::new();
     for (key, _) in entries {
         match first.entry(key.text.as_str()) {

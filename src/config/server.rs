@@ -9,11 +9,11 @@ use std::str::FromStr;
 
 use pingora_core::server::configuration::ServerConf;
 
-use super::Folder;
 use super::address::LONGEST_SOCKET_PATH;
 use super::problem::Problem;
-use super::section::{Section, Switch};
+use super::section::{Entry, Section, Switch};
 use super::tree::Value;
+use super::{Folder, Folders};
 use crate::units::Mistake;
 
 /// How long requests in flight may go on after TERM or QUIT; pingora's own default, made visible.
@@ -92,7 +92,7 @@ fn run_folder() -> PathBuf {
 }
 
 /// Reads pingora's keys from the top of the file.
-pub(super) fn read(top: &mut Section<'_>, folder: &Folder<'_>) -> ServerConf {
+pub(super) fn read(top: &mut Section<'_>, folders: &Folders<'_>) -> ServerConf {
     for (key, help) in REFUSED {
         top.refuse(key, help);
     }
@@ -106,7 +106,11 @@ pub(super) fn read(top: &mut Section<'_>, folder: &Folder<'_>) -> ServerConf {
         })
     };
     let path = |top: &mut Section<'_>, key, default: Option<String>| {
-        top.parsed(key, default, |text| folder.file(text).map(|path| Some(text_of(path))))
+        let report = top.report();
+        let read = |entry: Entry<'_>| {
+            entry.parsed(report, |text| folders.of(entry.node.place).file(text).map(|path| Some(text_of(path))))
+        };
+        top.entry(key).and_then(read).unwrap_or(default)
     };
     let word = |top: &mut Section<'_>, key| {
         top.parsed(key, None, |text| match text {
@@ -119,7 +123,7 @@ pub(super) fn read(top: &mut Section<'_>, folder: &Folder<'_>) -> ServerConf {
         daemon: switch(top, "daemon", default.daemon),
         error_log: path(top, "error_log", default.error_log),
         pid_file: path(top, "pid_file", Some(default.pid_file)).unwrap_or_default(),
-        upgrade_sock: top.parsed("upgrade_sock", default.upgrade_sock, |text| socket(text, folder)),
+        upgrade_sock: socket(top, folders).unwrap_or(default.upgrade_sock),
         user: word(top, "user"),
         group: word(top, "group"),
         working_directory: path(top, "working_directory", None).map(PathBuf::from),
@@ -184,7 +188,13 @@ fn threshold(top: &mut Section<'_>, default: Option<u64>) -> Option<u64> {
     entry.parsed(top.report(), |text| super::section::number(KEY, text, 1..=MOST_SECONDS))
 }
 
-fn socket(text: &str, folder: &Folder<'_>) -> Result<String, Mistake> {
+fn socket(top: &mut Section<'_>, folders: &Folders<'_>) -> Option<String> {
+    let report = top.report();
+    let entry = top.entry("upgrade_sock")?;
+    entry.parsed(report, |text| socket_path(text, folders.of(entry.node.place)))
+}
+
+fn socket_path(text: &str, folder: Folder<'_>) -> Result<String, Mistake> {
     let path = text_of(folder.file(text)?);
     if path.len() > LONGEST_SOCKET_PATH {
         return Err(Mistake::new(

@@ -59,7 +59,7 @@ fn the_reference_shows_every_key_of_pingora_that_is_read() {
 #[test]
 fn every_key_of_a_listener_changes_it() {
     let config = parsed(&file(
-        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3 }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9, connections_per_client: 3 }",
+        "    tls: { certificates: [ { certificate: a.pem, key: /b.key } ], min_version: 1.3, client_certificates: { ca: clients.pem, mode: optional } }\n    http2: off\n    proxy_protocol: required\n    timeouts: { request_header: 1s, request_body_idle: 2s, response_write_idle: 3s, keep_alive: 4s }\n    limits: { request_header: 1MB, request_headers: 7, connections: 9, connections_per_client: 3 }",
         "",
         "",
     ));
@@ -69,6 +69,10 @@ fn every_key_of_a_listener_changes_it() {
         tls: Some(ListenerTls {
             certificates: vec![CertificateFiles { certificate: "/etc/evenkeel/a.pem".into(), key: "/b.key".into() }],
             min_version: TlsVersion::V1_3,
+            client_certificates: Some(ClientCertificates {
+                ca: "/etc/evenkeel/clients.pem".into(),
+                mode: ClientCertificateMode::Optional,
+            }),
         }),
         http2: false,
         proxy_protocol: ProxyProtocol::Required,
@@ -381,7 +385,7 @@ fn a_block_may_be_shared_by_an_alias_or_merged() {
 #[test]
 fn the_admin_address_may_be_moved_and_collides_with_no_listener() {
     let config = parsed(&file("", "", "admin: { address: \"[::1]:9\" }\nlame_duck: 5s"));
-    assert_eq!(config.admin, Some(Admin { address: "[::1]:9".parse().unwrap() }));
+    assert_eq!(config.admin, Some(Admin { address: "[::1]:9".parse().unwrap(), ..Admin::default() }));
     assert_eq!(config.lame_duck, Duration::from_secs(5));
     assert!(Config::quick("0.0.0.0:9901", &["a:1".to_owned()]).is_err());
 }
@@ -468,6 +472,150 @@ fn every_mistake_is_explained_as_it_was_agreed() {
     }
     assert!(differ.is_empty(), "run with EVENKEEL_BLESS=1 and look at what changed:\n{}", differ.join("\n"));
     assert!(count >= 40, "only {count} mistakes are covered");
+}
+
+/// Each folder of `tests/golden/includes`, likewise.
+#[test]
+fn every_mistake_in_several_files_is_explained_as_it_was_agreed() {
+    let folder = root().join("tests/golden/includes");
+    let bless = std::env::var_os("EVENKEEL_BLESS").is_some();
+    let mut differ = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let case = entry.unwrap().path();
+        let name = format!("{}/evenkeel.yaml", case.file_name().unwrap().to_string_lossy());
+        let (loaded, _) = load_as(&case.join("evenkeel.yaml"), &name, &|_| None);
+        let Err(error) = loaded else { panic!("{name} has no problem") };
+        let shown = error.to_string();
+        let golden = case.join("problems.txt");
+        if bless {
+            std::fs::write(&golden, &shown).unwrap();
+        } else if std::fs::read_to_string(&golden).unwrap_or_default() != shown {
+            differ.push(format!("{name}:\n{shown}"));
+        }
+    }
+    assert!(differ.is_empty(), "run with EVENKEEL_BLESS=1 and look at what changed:\n{}", differ.join("\n"));
+}
+
+/// Files by their names, in a folder of their own.
+fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn included_files_go_on_where_the_first_ends_and_their_paths_start_at_their_own_folders() {
+    let folder = folder_of(&[
+        (
+            "main.yaml",
+            "version: 1\ninclude: [parts/b.yaml, \"parts/*.yaml\", none/*.yaml]\nroutes: [ { upstream: app } ]\n",
+        ),
+        ("parts/a.yaml", "upstreams: { api: { backends: [x:1] } }\nroutes: [ { name: second, upstream: api } ]\n"),
+        (
+            "parts/b.yaml",
+            "version: 1\ninclude: [deep/c.yaml]\nupstreams: { app: { backends: [x:2] } }\naccess_log: { path: b.log }\n",
+        ),
+        (
+            "parts/deep/c.yaml",
+            "listeners: { web: { address: 127.0.0.1:1, tls: { certificates: [ { certificate: c.pem, key: c.key } ] } } }\npid_file: c.pid\nupgrade_sock: c.sock\n",
+        ),
+        ("parts/.draft.yaml", "nonsense: 1\n"),
+    ]);
+    let (config, origin) = load_with_origin(&folder.path().join("main.yaml"));
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(origin.written["upstreams"]["api"]["backends"], serde_json::json!(["x:1"]));
+    let upstreams: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(upstreams, ["app", "api"]);
+    let routes: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(routes, ["route-1", "second"]);
+    let at = |path: &str| folder.path().join(path);
+    assert_eq!(config.access_log.unwrap().path, LogPath::File(at("parts/b.log")));
+    let [listener] = config.listeners.as_slice() else { panic!("one listener") };
+    assert_eq!(listener.tls.as_ref().unwrap().certificates[0].key, at("parts/deep/c.key"));
+    assert_eq!(Path::new(&config.server.pid_file), at("parts/deep/c.pid"));
+    assert_eq!(Path::new(&config.server.upgrade_sock), at("parts/deep/c.sock"));
+    for path in ["main.yaml", "parts/a.yaml", "parts/b.yaml", "parts/deep/c.yaml", "parts", "none"] {
+        assert!(origin.files.contains(&at(path)), "{path} is not among {:?}", origin.files);
+    }
+}
+
+#[test]
+fn a_chain_of_includes_has_an_end() {
+    let names: Vec<String> = (0..10).map(|n| format!("{n}.yaml")).collect();
+    let texts: Vec<String> = (0..10).map(|n| format!("include: [{}.yaml]\n", n + 1)).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    let folder = folder_of(&files);
+    let error = load(&folder.path().join("0.yaml")).unwrap_err().to_string();
+    assert!(error.contains("`8.yaml` is included more than 8 deep"), "{error}");
+}
+
+#[test]
+fn the_files_together_have_a_bound() {
+    let half = format!("#{}", "x".repeat(9 << 20));
+    let folder = folder_of(&[("main.yaml", "include: [a.yaml, b.yaml]\n"), ("a.yaml", &half), ("b.yaml", &half)]);
+    let error = load(&folder.path().join("main.yaml")).unwrap_err().to_string();
+    assert!(error.contains("the files together are larger than 16MiB") && error.contains("main.yaml:1:19"), "{error}");
+}
+
+#[test]
+fn text_of_an_included_file_that_is_none_is_shown_where_it_is() {
+    let folder = folder_of(&[("main.yaml", "include: [a.yaml]\n")]);
+    std::fs::write(folder.path().join("a.yaml"), b"routes:\n  - \xff\n").unwrap();
+    let error = load(&folder.path().join("main.yaml")).unwrap_err().to_string();
+    assert!(error.contains("a.yaml:2:5"), "{error}");
+}
+
+fn with_environment(text: &str) -> Result<Config, String> {
+    let environment = |name: &str| match name {
+        "ADDRESS" => Some("127.0.0.1:7070".into()),
+        "SECRET" => Some("hunter2-hunter2".into()),
+        "LIST" => Some("[a:1, b:1]".into()),
+        "OFF" => Some("off".into()),
+        "SHORT" => Some("q7".into()),
+        _ => None,
+    };
+    parse_in(text, "test.yaml", Path::new("/etc/evenkeel"), &environment).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn a_value_may_come_from_the_environment() {
+    let text = file("    http2: ${OFF}", "", "lame_duck: ${DUCK:-7s}\naccess_log: { path: \"/x/$${y}/${OFF}.log\" }")
+        .replace("127.0.0.1:8080", "${ADDRESS}");
+    let config = with_environment(&text).unwrap_or_else(|problems| panic!("{problems}"));
+    let [listener] = config.listeners.as_slice() else { panic!("one listener") };
+    assert_eq!((listener.address.to_string().as_str(), listener.http2), ("127.0.0.1:7070", false));
+    assert_eq!(config.lame_duck, Duration::from_secs(7));
+    assert_eq!(config.access_log.unwrap().path, LogPath::File("/x/${y}/off.log".into()));
+}
+
+#[test]
+fn what_comes_from_the_environment_is_one_value_and_never_yaml() {
+    let text = file("", "", "").replace("[127.0.0.1:9001]", "\"${LIST}\"");
+    let said = with_environment(&text).unwrap_err();
+    assert!(said.contains("`backends` must be a list, not a single value"), "{said}");
+}
+
+#[test]
+fn no_problem_shows_what_a_variable_holds() {
+    for value in
+        ["${SECRET}", "\"x${SECRET}:port\"", "\"http://${SECRET}/\"", "${SECRET}:port", "${SHORT}", "\"${SHORT}:x\""]
+    {
+        for place in ["127.0.0.1:8080", "127.0.0.1:9001"] {
+            let said = with_environment(&file("", "", "").replace(place, value)).unwrap_err();
+            assert!(!said.to_lowercase().contains("hunter") && !said.contains("q7"), "{said}");
+            assert!(said.contains("${S"), "as it was written: {said}");
+        }
+    }
+    let said =
+        with_environment(&file("", "", "threads: ${SECRET}\nlame_duck: ${SECRET}\nuser: [${SECRET}]")).unwrap_err();
+    assert!(!said.contains("hunter"), "{said}");
+    let twice = file("", "", "").replace("[127.0.0.1:9001]", "[\"${ADDRESS}\", \"${ADDRESS}\"]");
+    let said = with_environment(&twice).unwrap_err();
+    assert!(said.contains("backend `${ADDRESS}` stands twice"), "{said}");
 }
 
 fn rendered(text: &str) {

@@ -14,7 +14,7 @@ use serde_saphyr::{Error, Location, Spanned, UserMessageFormatter};
 use super::problem::{Place, Problem};
 
 /// Ten thousand upstreams of ten backends are half of it, and it is read in a second.
-const MAX_NODES: usize = 2_000_000;
+pub(super) const MAX_NODES: usize = 2_000_000;
 /// Our sections are seven deep. Parsing is recursive, so that this bounds the stack too.
 const MAX_DEPTH: usize = 24;
 /// What aliases may add to a file: enough for shared blocks, too little for a bomb.
@@ -25,6 +25,34 @@ const MAX_REPLAYED: usize = 1_000_000;
 pub(super) struct Node {
     pub place: Place,
     pub value: Value,
+    /// The text of a scalar that had references to the environment in it.
+    pub written: Option<Box<str>>,
+}
+
+impl Node {
+    /// As data, in the words of the file: references to the environment stay as they were written.
+    pub fn as_written(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Scalar(text) => match &self.written {
+                Some(written) => written.to_string().into(),
+                None => scalar(text),
+            },
+            Value::Sequence(items) => items.iter().map(Node::as_written).collect(),
+            Value::Mapping(entries) => {
+                entries.iter().map(|(key, node)| (key.text.clone(), node.as_written())).collect()
+            }
+        }
+    }
+
+    /// Itself and all below it.
+    pub fn count(&self) -> usize {
+        match &self.value {
+            Value::Null | Value::Scalar(_) => 1,
+            Value::Sequence(items) => items.iter().map(Node::count).sum::<usize>() + 1,
+            Value::Mapping(entries) => entries.iter().map(|(_, node)| node.count() + 1).sum::<usize>() + 1,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +64,14 @@ pub(super) enum Value {
     Mapping(Vec<(Key, Node)>),
 }
 
+/// What reads back as it was written is a number; all else is a text, also `on` and `off`.
+fn scalar(text: &str) -> serde_json::Value {
+    match text.parse::<u64>() {
+        Ok(number) if number.to_string() == text => number.into(),
+        Ok(_) | Err(_) => text.into(),
+    }
+}
+
 /// The name before a colon.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Key {
@@ -43,8 +79,8 @@ pub(super) struct Key {
     pub place: Place,
 }
 
-/// Reads the one document of `source`; an empty one is a mapping without keys.
-pub(super) fn read(source: &str) -> Result<Node, Box<Problem>> {
+/// Reads the one document of `source`, which is the file of this number; an empty one is a mapping without keys.
+pub(super) fn read(source: &str, file: usize) -> Result<Node, Box<Problem>> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
@@ -67,16 +103,19 @@ pub(super) fn read(source: &str) -> Result<Node, Box<Problem>> {
     };
     let parsed: Result<Parsed, Error> = serde_saphyr::from_str_with_options(source, options);
     match parsed {
-        Ok(parsed) => Ok(Places { source }.node(parsed)),
-        Err(error) => Err(Box::new(syntax_problem(source, &error))),
+        Ok(parsed) => Ok(Places { source, file }.node(parsed)),
+        Err(error) => Err(Box::new(syntax_problem(source, file, &error))),
     }
 }
+
+/// A brace begins a mapping there.
+const UNQUOTED: &str = "between `{ }` and `[ ]` a value with `${NAME}` in it needs quotes: `\"${NAME}\"`";
 
 const TOO_DEEP: &str = "lists and mappings are nested more than 24 deep";
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open, and each brings its own words")]
-fn syntax_problem(source: &str, error: &Error) -> Problem {
-    let place = error.location().map(|location| Places { source }.place(location));
+fn syntax_problem(source: &str, file: usize, error: &Error) -> Problem {
+    let place = error.location().map(|location| Places { source, file }.place(location));
     let words = first_line(error);
     let message = match error {
         Error::MultipleDocuments { .. } => "more than one YAML document in the file".to_owned(),
@@ -87,10 +126,14 @@ fn syntax_problem(source: &str, error: &Error) -> Problem {
         _ if words.contains("recursion limit") => TOO_DEEP.to_owned(),
         _ => format!("not valid YAML: {words}"),
     };
-    let help = HELP.iter().find(|(part, _)| message.contains(part));
+    let line = place.and_then(|place| source.lines().nth(place.line.saturating_sub(1))).unwrap_or_default();
+    let help = match words.contains("parsing a flow") && line.contains("${") {
+        true => Some(UNQUOTED),
+        false => HELP.iter().find(|(part, _)| message.contains(part)).map(|(_, help)| *help),
+    };
     let problem = Problem::new(message, place);
     match help {
-        Some((_, help)) => problem.help(*help),
+        Some(help) => problem.help(help),
         None => problem,
     }
 }
@@ -124,6 +167,7 @@ fn first_line(error: &Error) -> String {
 /// Turns the parser's locations into ours, and typed scalars back into what was written.
 struct Places<'a> {
     source: &'a str,
+    file: usize,
 }
 
 impl Places<'_> {
@@ -139,11 +183,11 @@ impl Places<'_> {
                 Value::Mapping(entries.into_iter().map(|(key, value)| (self.key(key), self.node(value))).collect())
             }
         };
-        Node { place, value }
+        Node { place, value, written: None }
     }
 
     fn key(&self, parsed: Parsed) -> Key {
-        let Node { place, value } = self.node(parsed);
+        let Node { place, value, written: _ } = self.node(parsed);
         let text = match value {
             Value::Scalar(text) => text,
             Value::Null => "null".to_owned(),
@@ -167,7 +211,12 @@ impl Places<'_> {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX).max(1);
         let written = self.written(location);
         let first = written.lines().next().unwrap_or_default();
-        Place { line: number(location.line()), column: number(location.column()), length: first.chars().count().max(1) }
+        Place {
+            file: self.file,
+            line: number(location.line()),
+            column: number(location.column()),
+            length: first.chars().count().max(1),
+        }
     }
 }
 
@@ -249,7 +298,7 @@ mod tests {
     use super::*;
 
     fn entry(text: &str) -> (Key, Node) {
-        match read(text).map(|node| node.value) {
+        match read(text, 0).map(|node| node.value) {
             Ok(Value::Mapping(entries)) if entries.len() == 1 => entries.into_iter().next().unwrap(),
             other => panic!("{other:?}"),
         }
@@ -268,13 +317,14 @@ mod tests {
     #[test]
     fn places_count_characters_from_one() {
         let (key, node) = entry("# x\nü: ö ä\n");
-        assert_eq!(key.place, Place { line: 2, column: 1, length: 1 });
-        assert_eq!(node.place, Place { line: 2, column: 4, length: 3 });
+        assert_eq!(key.place, Place { file: 0, line: 2, column: 1, length: 1 });
+        assert_eq!(node.place, Place { file: 0, line: 2, column: 4, length: 3 });
     }
 
     #[test]
     fn duplicates_stay_and_what_is_merged_gives_way() {
-        let Ok(Node { value: Value::Mapping(entries), .. }) = read("a: &a { x: 1, y: 2 }\nb: { <<: *a, x: 3 }\nb: 4\n")
+        let Ok(Node { value: Value::Mapping(entries), .. }) =
+            read("a: &a { x: 1, y: 2 }\nb: { <<: *a, x: 3 }\nb: 4\n", 0)
         else {
             panic!("a mapping");
         };

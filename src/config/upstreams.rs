@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use super::Folder;
 use super::address::BackendAddress;
 use super::balance::{self, Balance};
 use super::circuit_breaker::{self, CircuitBreaker};
@@ -16,6 +15,7 @@ use super::retry::{self, Retry};
 use super::section::{Entry, Section, Switch, check_name, is_off, positive, switch};
 use super::tree::{Node, Value};
 use super::upstream_tls::{self, UpstreamTls};
+use super::{Folder, Folders};
 use crate::units::{Mistake, Percent, SizeLimit};
 
 const EXAMPLE: &str = "write `upstreams: { app: { backends: [127.0.0.1:9001] } }`";
@@ -145,7 +145,7 @@ impl Default for UpstreamTimeouts {
 }
 
 /// The upstreams in the order of the file; their names stay in step with the keys even after problems.
-pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_>) -> Vec<Upstream> {
+pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folders: &Folders<'_>) -> Vec<Upstream> {
     let named = entry.map_or(&[][..], |entry| entry.named(report, EXAMPLE));
     named
         .iter()
@@ -155,7 +155,7 @@ pub(super) fn read(report: &Report, entry: Option<Entry<'_>>, folder: &Folder<'_
             let section = Section::open(report, "upstream", title, Some(key.place), node);
             section.map_or_else(
                 || Upstream::new(key.text.as_str(), Vec::new()),
-                |section| read_one(section, &key.text, folder),
+                |section| read_one(section, &key.text, &folders.of(key.place)),
             )
         })
         .collect()

@@ -25,6 +25,7 @@ use rustix::net::{
 
 use super::account::Account;
 use crate::listen::Acceptor;
+use crate::upstream::operator::Decision;
 
 /// How long a successor waits to be given the sockets.
 const WAIT_FOR_SOCKETS: Duration = Duration::from_secs(60);
@@ -32,13 +33,23 @@ const WAIT_FOR_SOCKETS: Duration = Duration::from_secs(60);
 /// How long the running process waits for its successor to serve.
 const WAIT_FOR_READY: Duration = Duration::from_secs(60);
 
-/// The longest name of a socket; a UNIX path has at most 108 bytes.
-const LONGEST_NAME: usize = 256;
+/// The longest message: a decision names an upstream (64 bytes) and a backend (a UNIX path has at most 108 bytes, each of
+/// which JSON may need six for).
+const LONGEST_NAME: usize = 1024;
 
 const READY: &[u8] = b"ready";
 
 /// Sockets by the address they listen on, as it is written in the configuration.
 pub type Sockets = Vec<(String, Acceptor)>;
+
+/// What a successor is given.
+#[derive(Debug, Default)]
+pub struct Estate {
+    /// What it listens on.
+    pub sockets: Sockets,
+    /// What operators have decided about backends.
+    pub decisions: Vec<Decision>,
+}
 
 /// The successor's end, once it has the sockets: its predecessor waits to hear that it serves.
 #[derive(Debug)]
@@ -60,7 +71,7 @@ impl Predecessor {
 ///
 /// # Errors
 /// If another successor waits there, nobody comes in a minute, or what comes is not a hand-over.
-pub fn receive(path: &Path, account: Option<Account>) -> io::Result<(Sockets, Predecessor)> {
+pub fn receive(path: &Path, account: Option<Account>) -> io::Result<(Estate, Predecessor)> {
     super::pid_file::private_folder(path)?;
     let waiting = seqpacket()?;
     let address = SocketAddrUnix::new(path)?;
@@ -91,25 +102,25 @@ pub fn is_awaited(path: &Path) -> bool {
     connected.is_ok()
 }
 
-fn accept_predecessor(waiting: &OwnedFd) -> io::Result<(Sockets, Predecessor)> {
+fn accept_predecessor(waiting: &OwnedFd) -> io::Result<(Estate, Predecessor)> {
     let end = Instant::now() + WAIT_FOR_SOCKETS;
     loop {
         wait_readable(waiting, end.saturating_duration_since(Instant::now()))?;
         let from = accept_with(waiting, SocketFlags::CLOEXEC)?;
-        if let Some(sockets) = receive_all(&from)? {
-            return Ok((sockets, Predecessor(from)));
+        if let Some(estate) = receive_all(&from)? {
+            return Ok((estate, Predecessor(from)));
         }
     }
 }
 
-/// Hands the sockets to the successor that waits at `path`, and returns when it serves. Blocks.
+/// Hands the estate to the successor that waits at `path`, and returns when it serves. Blocks.
 ///
 /// # Errors
 /// If nobody waits there, or the successor ends or does not serve in a minute: then nothing has changed.
-pub fn send(path: &Path, sockets: &Sockets) -> io::Result<()> {
+pub fn send(path: &Path, estate: &Estate) -> io::Result<()> {
     let to = seqpacket()?;
     connect(&to, &SocketAddrUnix::new(path)?)?;
-    for (name, acceptor) in sockets {
+    for (name, acceptor) in &estate.sockets {
         let descriptors = [acceptor.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -117,6 +128,10 @@ pub fn send(path: &Path, sockets: &Sockets) -> io::Result<()> {
             return Err(io::Error::other("a descriptor did not fit its message"));
         }
         sendmsg(&to, &[IoSlice::new(name.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
+    }
+    for decision in &estate.decisions {
+        let message = [DECISION, &serde_json::to_vec(decision).map_err(io::Error::other)?].concat();
+        rustix::net::send(&to, &message, SendFlags::NOSIGNAL)?;
     }
     // An empty message could not be told from the end of the connection.
     rustix::net::send(&to, END, SendFlags::NOSIGNAL)?;
@@ -132,9 +147,12 @@ pub fn send(path: &Path, sockets: &Sockets) -> io::Result<()> {
 
 const END: &[u8] = b"\0end";
 
+/// What follows is a decision, as JSON.
+const DECISION: &[u8] = b"\0decision ";
+
 /// None if the other side left without a word: it only asked whether we wait.
-fn receive_all(from: &OwnedFd) -> io::Result<Option<Sockets>> {
-    let mut sockets = Vec::new();
+fn receive_all(from: &OwnedFd) -> io::Result<Option<Estate>> {
+    let mut estate = Estate::default();
     loop {
         wait_readable(from, WAIT_FOR_SOCKETS)?;
         let mut name = [0; LONGEST_NAME];
@@ -143,10 +161,14 @@ fn receive_all(from: &OwnedFd) -> io::Result<Option<Sockets>> {
         let received = recvmsg(from, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         let name = name.get(..received.bytes).unwrap_or_default();
         if name == END {
-            return Ok(Some(sockets));
+            return Ok(Some(estate));
         }
-        if name.is_empty() && sockets.is_empty() {
+        if name.is_empty() && estate.sockets.is_empty() {
             return Ok(None);
+        }
+        if let Some(decision) = name.strip_prefix(DECISION) {
+            estate.decisions.push(serde_json::from_slice(decision).map_err(io::Error::other)?);
+            continue;
         }
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
         let descriptor = ancillary.drain().find_map(|message| {
@@ -158,7 +180,7 @@ fn receive_all(from: &OwnedFd) -> io::Result<Option<Sockets>> {
                 "the running process ended in the middle of the hand-over",
             ));
         };
-        sockets.push((name.to_owned(), Acceptor::adopt(descriptor)?));
+        estate.sockets.push((name.to_owned(), Acceptor::adopt(descriptor)?));
     }
 }
 
@@ -185,6 +207,11 @@ mod tests {
     use super::*;
     use crate::config::Address;
 
+    fn estate(count: usize) -> Estate {
+        let decision = serde_json::json!({ "upstream": "app", "backend": "127.0.0.1:1", "drained": true, "weight": 3 });
+        Estate { sockets: listening(count), decisions: vec![serde_json::from_value(decision).unwrap()] }
+    }
+
     fn listening(count: usize) -> Sockets {
         let any = || Acceptor::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
         (0..count).map(|_| any()).map(|acceptor| (acceptor.local_address().unwrap().to_string(), acceptor)).collect()
@@ -199,10 +226,10 @@ mod tests {
     }
 
     /// `listen` follows `bind`: the file may be there a moment before anybody can connect.
-    fn send_when_listening(path: &Path, sockets: &Sockets) -> io::Result<()> {
+    fn send_when_listening(path: &Path, estate: &Estate) -> io::Result<()> {
         wait_for(path);
         loop {
-            match send(path, sockets) {
+            match send(path, estate) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::thread::yield_now(),
                 outcome => return outcome,
             }
@@ -210,19 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn forty_sockets_change_hands_under_their_names() {
+    fn forty_sockets_change_hands_under_their_names_and_what_was_decided_with_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
-        let sockets = listening(40);
-        let names: Vec<String> = sockets.iter().map(|(name, _)| name.clone()).collect();
+        let given = estate(40);
+        let names: Vec<String> = given.sockets.iter().map(|(name, _)| name.clone()).collect();
         let there = path.clone();
         let successor = std::thread::spawn(move || {
-            let (sockets, predecessor) = receive(&there, None).unwrap();
+            let (received, predecessor) = receive(&there, None).unwrap();
             predecessor.release().unwrap();
-            sockets
+            received
         });
-        send_when_listening(&path, &sockets).unwrap();
-        let received = successor.join().unwrap();
+        send_when_listening(&path, &given).unwrap();
+        let Estate { sockets: received, decisions } = successor.join().unwrap();
+        assert_eq!(decisions, given.decisions);
         assert_eq!(received.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), names);
         for (name, acceptor) in received {
             assert_eq!(acceptor.local_address().unwrap().to_string(), name);
@@ -237,23 +265,23 @@ mod tests {
         assert!(!is_awaited(&path));
         let there = path.clone();
         let successor = std::thread::spawn(move || {
-            let (sockets, predecessor) = receive(&there, None).unwrap();
+            let (received, predecessor) = receive(&there, None).unwrap();
             predecessor.release().unwrap();
-            sockets.len()
+            received.sockets.len()
         });
         wait_for(&path);
         while !is_awaited(&path) {
             std::thread::yield_now();
         }
         assert!(receive(&path, None).unwrap_err().to_string().contains("another process waits"));
-        send(&path, &listening(2)).unwrap();
+        send(&path, &estate(2)).unwrap();
         assert_eq!(successor.join().unwrap(), 2);
     }
 
     #[test]
     fn without_a_successor_it_is_an_error_and_nothing_more() {
         let folder = tempfile::tempdir().unwrap();
-        let error = send(&folder.path().join("upgrade.sock"), &listening(1)).unwrap_err();
+        let error = send(&folder.path().join("upgrade.sock"), &estate(1)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -263,7 +291,7 @@ mod tests {
         let path = folder.path().join("upgrade.sock");
         let there = path.clone();
         let successor = std::thread::spawn(move || drop(receive(&there, None).unwrap()));
-        let error = send_when_listening(&path, &listening(1)).unwrap_err();
+        let error = send_when_listening(&path, &estate(1)).unwrap_err();
         assert!(matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset), "{error}");
         successor.join().unwrap();
     }

@@ -2,9 +2,12 @@
 //! snapshot, and only a whole.
 
 pub mod account;
+pub mod command;
 pub mod daemon;
 pub mod handover;
 pub mod notify;
+pub mod orders;
 pub mod pid_file;
 pub mod reload;
 pub mod shutdown;
+pub mod watch;

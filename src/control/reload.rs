@@ -2,10 +2,16 @@
 //! and say why.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{self, Config};
+use arc_swap::ArcSwap;
+
+use super::command::{Applied, Cause, Entry, Journal, Outcome, Refused};
+use super::watch::Watch;
+use crate::admin::Gate;
+use crate::config::{self, Config, Origin};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::{AccessLog, Counters, access_log};
 use crate::snapshot::{Current, compile};
@@ -17,7 +23,7 @@ pub struct Reloader {
     /// Where the configuration is read from; none if there is no file.
     pub file: Option<PathBuf>,
     /// What is in force.
-    pub config: Config,
+    pub in_force: Arc<ArcSwap<InForce>>,
     /// Where it is published.
     pub current: Arc<Current>,
     /// Whose listeners change.
@@ -26,28 +32,131 @@ pub struct Reloader {
     pub checks: HealthChecks,
     /// Where reloads are counted.
     pub counters: Arc<Counters>,
+    /// Where they are told of.
+    pub journal: Arc<Mutex<Journal>>,
+    /// Who may use the admin address.
+    pub gate: Arc<ArcSwap<Gate>>,
+    /// The files, if they are watched.
+    pub watch: Option<Watch>,
+    /// What waits to be confirmed.
+    pub unconfirmed: Option<Unconfirmed>,
     /// Held until the next reload, when its last requests are over: closing a log may wait for its reader, and
     /// must not do so on a core.
     pub former_log: Option<Arc<AccessLog>>,
 }
 
+/// A configuration that is in force.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// What was decided.
+    pub config: Config,
+    /// Where it came from; none if there is no file.
+    pub origin: Option<Origin>,
+}
+
+/// Rules that are in force on trial.
+#[derive(Debug)]
+pub struct Unconfirmed {
+    /// What was in force before, to go back to.
+    former: Arc<InForce>,
+    /// When that happens.
+    pub until: Instant,
+}
+
 impl Reloader {
     /// Reads the file again. Must be called in the runtime of the health checks; blocks while names resolve.
-    pub fn reload(&mut self) {
-        let Some(file) = self.file.clone() else {
-            log::warn!("there is no file to reload");
-            return;
-        };
-        match config::load(&file).map_err(|error| error.to_string()).and_then(|config| self.apply(config)) {
-            Ok(()) => {
-                self.counters.reloads.fetch_add(1, Ordering::Relaxed);
-                log::info!(generation = self.current.load().generation; "configuration reloaded");
+    ///
+    /// With `confirm_within` the new rules are in force on trial: until [`confirm`](Reloader::confirm) is called, or
+    /// another reload without it takes their place. What is gone back to are the last rules that were not on trial.
+    pub fn reload(&mut self, cause: Cause, confirm_within: Option<Duration>) -> Outcome {
+        let former = self.in_force.load_full();
+        let outcome = self.read_again();
+        if outcome.is_ok() {
+            let trusted = self.unconfirmed.take().map_or(former, |unconfirmed| unconfirmed.former);
+            self.unconfirmed = confirm_within.map(|time| Unconfirmed { former: trusted, until: Instant::now() + time });
+        }
+        let counter = match &outcome {
+            Ok(applied) => {
+                log::info!(generation = applied.generation, cause = cause.token(); "configuration reloaded");
+                &self.counters.reloads
             }
-            Err(why) => {
-                self.counters.reloads_refused.fetch_add(1, Ordering::Relaxed);
-                log::error!(why; "configuration refused; the former stays in force");
+            Err(refused) => {
+                log::error!(why:% = refused, cause = cause.token(); "configuration refused; the former stays in force");
+                &self.counters.reloads_refused
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(time) = confirm_within.filter(|_| outcome.is_ok()) {
+            log::info!(seconds = time.as_secs(); "configuration is on trial");
+        }
+        self.note(cause, &outcome, confirm_within);
+        outcome
+    }
+
+    /// Keeps the rules that are on trial. False if there are none.
+    pub fn confirm(&mut self) -> bool {
+        let confirmed = self.unconfirmed.take().is_some();
+        if confirmed {
+            self.journal.lock().unwrap_or_else(PoisonError::into_inner).confirm_until = None;
+            log::info!(generation = self.current.load().generation; "configuration confirmed");
+        }
+        confirmed
+    }
+
+    /// Puts the rules in force again that were before those on trial.
+    pub fn go_back(&mut self) {
+        let Some(Unconfirmed { former, .. }) = self.unconfirmed.take() else { return };
+        let outcome = self.apply(InForce::clone(&former)).map_err(Refused::Machine);
+        match &outcome {
+            Ok(applied) => {
+                self.counters.reloads_reverted.fetch_add(1, Ordering::Relaxed);
+                log::warn!(generation = applied.generation; "configuration was not confirmed; the former is in force again");
+            }
+            Err(refused) => {
+                log::error!(why:% = refused; "configuration was not confirmed, and the former cannot be put in force again");
             }
         }
+        self.note(Cause::Unconfirmed, &outcome, None);
+    }
+
+    /// Builds the rules in force again, with what operators have changed since.
+    ///
+    /// # Errors
+    /// A sentence: a certificate can no longer be read, a name no longer be resolved.
+    pub fn rebuild(&mut self) -> Outcome {
+        let in_force = self.in_force.load_full();
+        self.apply(InForce::clone(&in_force)).map_err(Refused::Machine)
+    }
+
+    fn read_again(&mut self) -> Outcome {
+        let Some(file) = self.file.clone() else {
+            return Err(Refused::Machine("there is no file to reload".to_owned()));
+        };
+        let (loaded, origin) = config::load_with_origin(&file);
+        let files = || Watch::over(origin.files.clone());
+        if self.watch.is_some() {
+            self.watch = Some(files());
+        }
+        let config = loaded.map_err(Refused::File)?;
+        let watch = (config.watch != self.watch.is_some()).then(|| config.watch.then(files));
+        let applied = self.apply(InForce { config, origin: Some(origin) }).map_err(Refused::Machine)?;
+        if let Some(watch) = watch {
+            self.watch = watch;
+        }
+        Ok(applied)
+    }
+
+    fn note(&self, cause: Cause, outcome: &Outcome, confirm_within: Option<Duration>) {
+        let time = SystemTime::now();
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome.is_ok() {
+            journal.confirm_until = confirm_within.map(|within| time + within);
+        }
+        let outcome = match outcome {
+            Ok(applied) => Ok(applied.clone()),
+            Err(refused) => Err(refused.listed()),
+        };
+        journal.last = Some(Entry { time, cause, outcome });
     }
 
     /// Opens the access log's file again, after it was rotated.
@@ -60,12 +169,14 @@ impl Reloader {
         }
     }
 
-    fn apply(&mut self, mut config: Config) -> Result<(), String> {
+    fn apply(&mut self, next: InForce) -> Result<Applied, String> {
+        let InForce { mut config, origin } = next;
+        let in_force = &self.in_force.load_full().config;
         // The command line may have said so, and a process does not become a daemon later.
-        config.server.daemon = self.config.server.daemon;
+        config.server.daemon = in_force.server.daemon;
         let former = self.current.load();
-        let log =
-            if config.access_log == self.config.access_log { former.access_log.clone() } else { open_log(&config)? };
+        let gate = self.gate.load().follow(config.admin.as_ref())?;
+        let log = if config.access_log == in_force.access_log { former.access_log.clone() } else { open_log(&config)? };
         let compiled = compile(&config, log.clone(), Some(&former)).map_err(|error| error.to_string())?;
         let is_new = |id: usize| former.listeners.get(id).is_none_or(Option::is_none);
         let open = self.edge.sockets().map_err(|error| format!("sockets cannot be shared: {error}"))?;
@@ -96,6 +207,11 @@ impl Reloader {
             .collect();
         // From here on nothing fails.
         let snapshot = Arc::new(compiled.snapshot);
+        let generation = snapshot.generation;
+        self.gate.store(Arc::new(gate));
+        if let Some(admin) = &config.admin {
+            self.counters.recent.slow_after(admin.slow_request);
+        }
         if log.as_ref().map(Arc::as_ptr) != former.access_log.as_ref().map(Arc::as_ptr) {
             self.former_log.clone_from(&former.access_log);
         }
@@ -110,11 +226,13 @@ impl Reloader {
         for id in gone {
             self.edge.remove(id);
         }
-        if config.server != self.config.server || config.admin != self.config.admin {
+        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
+        let needs_upgrade = config.server != in_force.server || address(&config) != address(in_force);
+        if needs_upgrade {
             log::warn!("process settings or the admin address changed; they take effect with `evenkeel upgrade`");
         }
-        self.config = config;
-        Ok(())
+        self.in_force.store(Arc::new(InForce { config, origin }));
+        Ok(Applied { generation, needs_upgrade })
     }
 }
 

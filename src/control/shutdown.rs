@@ -17,6 +17,8 @@ use super::notify::notify;
 use super::{handover, pid_file};
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Backlog, Edge};
+use crate::snapshot::Current;
+use crate::upstream::operator;
 
 /// What the end of the process has to do with.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Ending {
     pub lifecycle: Arc<Lifecycle>,
     /// The edge, once it runs.
     pub edge: Arc<OnceLock<Arc<Edge>>>,
+    /// The rules in force; what operators have decided about their backends is handed over.
+    pub current: Arc<Current>,
     /// The admin address's socket, which is handed over with the others.
     pub admin: Option<(String, Acceptor)>,
     /// Told when the admin address belongs to the successor.
@@ -67,11 +71,11 @@ impl Ending {
 
     /// QUIT, first part. True if a successor serves; given up when dropped.
     async fn hand_over(&self) -> bool {
-        let Some(sockets) = self.sockets() else { return false };
+        let Some(estate) = self.estate() else { return false };
         let path = self.upgrade_sock.clone();
         let (tell, told) = oneshot::channel();
         // A thread of its own: at its end a runtime waits for those that it lends, and this one may wait for long.
-        let send = move || drop(tell.send(handover::send(&path, &sockets)));
+        let send = move || drop(tell.send(handover::send(&path, &estate)));
         let sent = match std::thread::Builder::new().name("hand-over".to_owned()).spawn(send) {
             Ok(_) => told.await.unwrap_or_else(|error| Err(std::io::Error::other(error))),
             Err(error) => Err(error),
@@ -105,7 +109,7 @@ impl Ending {
         }
     }
 
-    fn sockets(&self) -> Option<handover::Sockets> {
+    fn estate(&self) -> Option<handover::Estate> {
         let edge = self.edge.get()?;
         let shared = edge.sockets().and_then(|sockets| {
             let mut sockets: handover::Sockets =
@@ -113,7 +117,9 @@ impl Ending {
             if let Some((address, acceptor)) = &self.admin {
                 sockets.push((address.clone(), acceptor.share()?));
             }
-            Ok(sockets)
+            let snapshot = self.current.load();
+            let decisions = operator::decisions(snapshot.upstreams.iter().map(|upstream| &**upstream));
+            Ok(handover::Estate { sockets, decisions })
         });
         shared.inspect_err(|error| log::error!(error:%; "sockets could not be shared; serving on")).ok()
     }

@@ -1,8 +1,7 @@
 //! What is changed in the head of a message on its way, in both directions.
 //!
-//! Requests: pingora removes the hop-by-hop fields (RFC 9110, section 7.6.1) itself; here the target becomes
-//! origin-form, repeated `Content-Length` one, cookies that HTTP/2 split one field (RFC 9113, section 8.2.3),
-//! and the fields that tell who asked are set ([`Origin`]).
+//! Requests: pingora removes the hop-by-hop fields (RFC 9110, section 7.6.1) itself; here cookies that HTTP/2 split become
+//! one field (RFC 9113, section 8.2.3), and the fields that tell who asked are set ([`Origin`]).
 //! Responses: hop-by-hop fields go; the rest, `Date` and `Server` among it, is passed on.
 
 use bytes::Bytes;
@@ -23,8 +22,6 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// # Errors
 /// pingora's, if a field cannot be set.
 pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()> {
-    origin_form(request);
-    single_content_length(request)?;
     joined_cookies(request)?;
     if origin.trailers && request.version == Version::HTTP_2 {
         request.insert_header(header::TE, HeaderValue::from_static("trailers"))?;
@@ -67,28 +64,6 @@ fn nominated(response: &ResponseHeader) -> Vec<HeaderName> {
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
     let kept = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_TYPE, header::CONNECTION];
     names.filter(|name| !kept.contains(name)).collect()
-}
-
-/// pingora keeps an absolute-form target to send it on; without it, it sends the path (RFC 9112, section 3.2.1).
-fn origin_form(request: &mut RequestHeader) {
-    if !request.raw_path().starts_with(b"/") && request.raw_path() != b"*" {
-        let uri = request.uri.clone();
-        request.set_uri(uri);
-    }
-}
-
-/// Several fields, or a list, of one and the same length become one; others never came as far as this.
-fn single_content_length(request: &mut RequestHeader) -> Result<()> {
-    let mut values = request.headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = values.next() else { return Ok(()) };
-    if values.next().is_none() && !first.as_bytes().contains(&b',') {
-        return Ok(());
-    }
-    let length = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii().to_vec();
-    match HeaderValue::from_maybe_shared(Bytes::from(length)) {
-        Ok(length) => request.insert_header(header::CONTENT_LENGTH, length),
-        Err(_) => Ok(()),
-    }
 }
 
 fn joined_cookies(request: &mut RequestHeader) -> Result<()> {
@@ -151,18 +126,5 @@ mod tests {
         joined_cookies(&mut request).unwrap();
         let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
-    }
-
-    #[test]
-    fn a_repeated_content_length_becomes_one() {
-        for repeated in [&["5", "5"][..], &["5, 5"]] {
-            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
-            for value in repeated {
-                request.append_header("content-length", *value).unwrap();
-            }
-            single_content_length(&mut request).unwrap();
-            let lengths: Vec<_> = request.headers.get_all("content-length").iter().collect();
-            assert_eq!(lengths, ["5"]);
-        }
     }
 }

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use pingora_core::protocols::tls::SslDigest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
 use super::listener::Http2;
-use crate::config::{CertificateFiles, ListenerTls, TlsVersion};
+use crate::config::{CertificateFiles, ClientCertificateMode, ClientCertificates, ListenerTls, TlsVersion};
 
 /// Sessions that a client may resume without a full handshake, per listener.
 const RESUMABLE_SESSIONS: usize = 4096;
@@ -60,10 +61,12 @@ pub fn server_config(tls: &ListenerTls, http2: Http2) -> Result<Arc<ServerConfig
         TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V1_3 => &[&rustls::version::TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+    let builder = match &tls.client_certificates {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = match http2 {
         Http2::On => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Http2::Off => vec![b"http/1.1".to_vec()],
@@ -71,6 +74,29 @@ pub fn server_config(tls: &ListenerTls, http2: Http2) -> Result<Arc<ServerConfig
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(Arc::new(config))
+}
+
+/// Asks clients for certificates of these authorities. Sessions that are resumed were asked when they began; a reload
+/// makes new keys for tickets, so that authorities which were removed are forgotten with it.
+fn verifier(
+    clients: &ClientCertificates,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let fault = |why: &dyn fmt::Display| TlsError::file(&clients.ca, why);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&clients.ca).map_err(|error| fault(&error))? {
+        let certificate = certificate.map_err(|error| fault(&error))?;
+        roots.add(certificate).map_err(|error| fault(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(fault(&"it holds no certificate in PEM form"));
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match clients.mode {
+        ClientCertificateMode::Required => builder,
+        ClientCertificateMode::Optional => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| fault(&error))
 }
 
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::metrics::CodeCounters;
+use super::recent::Recent;
 use crate::failure::Reason;
 
 /// See the module's documentation.
@@ -14,6 +15,10 @@ pub struct Counters {
     pub reloads: AtomicU64,
     /// Configurations that were refused while running.
     pub reloads_refused: AtomicU64,
+    /// Configurations that went out of force because nobody confirmed them.
+    pub reloads_reverted: AtomicU64,
+    /// Requests that somebody will ask about.
+    pub recent: Recent,
     failures: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -37,6 +42,8 @@ impl Default for Counters {
             unrouted: CodeCounters::default(),
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            reloads_reverted: AtomicU64::new(0),
+            recent: Recent::default(),
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
         }
     }

@@ -10,9 +10,11 @@ mod counters;
 mod escape;
 pub mod log;
 pub mod metrics;
+pub mod recent;
 pub mod record;
-mod timestamp;
+pub mod timestamp;
 
 pub use access_log::AccessLog;
 pub use counters::Counters;
+pub use recent::Recent;
 pub use record::{Protocol, Record};

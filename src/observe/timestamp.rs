@@ -22,6 +22,13 @@ pub(super) fn rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     out.extend_from_slice(&[b'.', a, b, c, b'Z']);
 }
 
+/// The same as a text of its own.
+pub fn rfc3339_text(time: SystemTime) -> String {
+    let mut out = Vec::new();
+    rfc3339(&mut out, time);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Appends `23/Nov/2026:13:44:05 +0000`, as the combined format of Apache and nginx wants it.
 pub(super) fn common_log(out: &mut Vec<u8>, time: SystemTime) {
     out.extend_from_slice(&second(since_epoch(time).as_secs()).common_log);

@@ -268,12 +268,13 @@ impl Context {
     fn admit(&mut self, session: &Session) -> Result<Next, Reason> {
         // None: a kept connection of a listener that a reload has removed.
         let rules = self.rules().ok_or(Reason::NoRoute)?;
-        let limits = crate::admit::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
+        let limits =
+            crate::admit::http2::Limits { header_bytes: rules.header_bytes, header_fields: rules.header_fields };
         let listener = rules.listener.id;
         match listen::refusal_of(session) {
             Some(reason) => return Err(reason),
             None if session.req_header().version == http::Version::HTTP_2 => {
-                crate::admit::check(session.req_header(), limits)?
+                crate::admit::http2::check(session.req_header(), limits)?
             }
             // The connection has let nothing else pass.
             None => {}

@@ -29,7 +29,12 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
         client.listener.counters.bytes_received.fetch_add(received, Ordering::Relaxed);
         client.listener.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
     }
-    let Some(log) = &context.snapshot.access_log else { return };
+    let waited = context.attempt.as_ref().and_then(|attempt| attempt.first_byte).unwrap_or(duration);
+    let remembered = counters.recent.kind(status, reason.is_some(), waited);
+    let log = context.snapshot.access_log.as_ref();
+    if log.is_none() && remembered.is_none() {
+        return;
+    }
     let request = session.req_header();
     let mut address = AddressText { bytes: [0; LONGEST_ADDRESS], length: 0 };
     if let Some(ip) = context.client_address() {
@@ -37,7 +42,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
         debug_assert!(fits, "no address is longer than the longest");
     }
     let attempt = context.attempt.as_ref();
-    log.write(&Record {
+    let record = Record {
         time: context.time,
         request_id: context.id.as_str(),
         client: address.as_str(),
@@ -64,7 +69,13 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
         },
         user_agent: request.headers.get(USER_AGENT).map(|value| value.as_bytes()),
         referer: request.headers.get(REFERER).map(|value| value.as_bytes()),
-    });
+    };
+    if let Some(log) = log {
+        log.write(&record);
+    }
+    if let Some(kind) = remembered {
+        counters.recent.keep(kind, &record);
+    }
 }
 
 /// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.

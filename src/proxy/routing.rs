@@ -91,16 +91,12 @@ impl Context {
     /// Makes the head for the backend that of the route: target and host, before [`fields`](crate::forward::fields) adds
     /// who asked.
     pub(super) fn retarget(&self, session: &Session, request: &mut RequestHeader) -> Result<()> {
-        let raw = session.req_header().raw_path();
-        let (path, query) = path_and_query(raw);
         let changed = self.paths.rewritten.as_ref().or(self.paths.normal.as_ref());
-        // The absolute form is for proxies.
-        let is_absolute = !raw.starts_with(b"/") && raw != b"*";
-        if changed.is_some() || is_absolute {
-            let path = changed.map_or(path, |path| path.as_bytes());
+        if let Some(path) = changed {
+            let (_, query) = path_and_query(session.req_header().raw_path());
             let target = match query {
-                Some(query) => [path, b"?", query].concat(),
-                None => path.to_vec(),
+                Some(query) => [path.as_bytes(), b"?", query].concat(),
+                None => path.as_bytes().to_vec(),
             };
             request.set_raw_path(&target)?;
         }

@@ -14,6 +14,7 @@ use super::UpstreamState;
 use super::conduct::Conduct;
 use super::health::{Health, Thresholds, Turned, Verdict};
 use super::latency::SharedLatency;
+use super::operator::Operator;
 use super::pick::Ceilings;
 use super::standing::{Against, Standing};
 use crate::config::OutlierDetection;
@@ -50,6 +51,8 @@ pub struct State {
     pub conduct: Conduct,
     /// What stands against it.
     pub standing: Standing,
+    /// The share that an operator gave it.
+    pub operator: Operator,
     /// Since when it is fit, in milliseconds of the group's time; never for one that was so from the start.
     fit_since: AtomicU64,
     /// What its upstream has learnt.
@@ -77,6 +80,7 @@ impl State {
             upstream: upstream.to_owned(),
             backend: backend.to_owned(),
             standing: Standing::default(),
+            operator: Operator::default(),
             fit_since: AtomicU64::new(FROM_THE_START),
             suspected: AtomicBool::new(false),
             health: Mutex::default(),
@@ -138,6 +142,11 @@ impl State {
     /// Whether nothing stands against it.
     pub fn is_fit(&self) -> bool {
         self.standing.is_fit()
+    }
+
+    /// Whether an operator has said that it shall take no new requests.
+    pub fn drained(&self) -> bool {
+        self.standing.has(Against::Drained)
     }
 
     /// It was added to a group that was there before.

@@ -9,6 +9,7 @@ pub mod health;
 pub mod health_check;
 pub mod in_flight;
 mod latency;
+pub mod operator;
 pub mod outcome;
 mod pick;
 pub mod queue;
@@ -195,9 +196,10 @@ impl Upstream {
                 |known| (*known).clone(),
             );
             let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
+            let weight = state.operator.weight().unwrap_or(*weight);
             backends.push(Arc::new(Backend {
                 name,
-                weight: *weight,
+                weight,
                 tier: *tier,
                 outlier: config.outlier_detection,
                 health_is_watched: config.health_check.is_some(),

@@ -217,8 +217,9 @@ impl Upstream {
 }
 
 impl super::backend::Backend {
+    /// Whether it may serve in panic: nobody is helped by a refused connection, and what was drained stays drained.
     fn is_reachable(&self) -> bool {
-        !self.state.standing.has(Against::Unreachable)
+        !self.state.standing.has(Against::Unreachable) && !self.state.drained()
     }
 }
 
@@ -353,6 +354,23 @@ mod tests {
         out(&upstream, &[2]);
         assert!(!upstream.has_fit());
         assert_eq!(all_in_turn(&upstream, 1), BTreeMap::from([(usize::MAX, 1)]));
+    }
+
+    #[test]
+    fn what_was_drained_is_no_sign_of_panic_and_is_not_picked_in_one() {
+        let upstream = upstream(&[0, 0, 0, 1], |_| {});
+        for place in [0, 1] {
+            upstream.backends[place].state.hold(Against::Drained);
+        }
+        assert_eq!(upstream.serving(), Serving { tier: 0, health: Health::Heeded });
+        assert_eq!(all_in_turn(&upstream, 4), BTreeMap::from([(2, 4)]));
+        out(&upstream, &[2]);
+        assert_eq!(upstream.serving(), Serving { tier: 1, health: Health::Heeded });
+        out(&upstream, &[3]);
+        assert_eq!(upstream.serving().health, Health::Ignored);
+        assert!(!upstream.has_fit());
+        upstream.backends[0].state.forgive(Against::Drained);
+        assert_eq!(all_in_turn(&upstream, 4), BTreeMap::from([(0, 4)]));
     }
 
     #[test]

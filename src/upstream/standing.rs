@@ -8,8 +8,24 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Against {
     /// It cannot be connected to.
     Unreachable = 1,
+    /// An operator has said that it shall take no new requests.
+    Drained = 2,
     /// Its traffic has taken it out.
-    Ejected = 2,
+    Ejected = 4,
+}
+
+impl Against {
+    /// All there is; what says most about a backend comes first.
+    pub const ALL: [Against; 3] = [Against::Drained, Against::Unreachable, Against::Ejected];
+
+    /// The word for a backend that this stands against.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Against::Drained => "drained",
+            Against::Unreachable => "unhealthy",
+            Against::Ejected => "ejected",
+        }
+    }
 }
 
 /// What stands against one backend; at first nothing.

@@ -17,7 +17,8 @@ pub struct Tier {
     pub selector: Selector,
     /// Those that have a weight.
     places: Box<[usize]>,
-    /// How many were fit (low half) after so many turns (high half): counted again only when somebody has turned.
+    /// How many were fit (16 bits) of how many that were not drained (16 bits; there are not more backends) after so many
+    /// turns (high half): counted again only when somebody has turned.
     counted: AtomicU64,
 }
 
@@ -40,14 +41,14 @@ impl Tier {
     /// How many are fit; `turns` counts how often anybody of the upstream has turned.
     pub fn fit(&self, backends: &[Arc<Backend>], turns: u32) -> Fit {
         let counted = self.counted.load(Ordering::Relaxed);
-        let fit = if counted >> 32 == u64::from(turns) && counted != u64::MAX {
-            (counted & u64::from(u32::MAX)) as usize
-        } else {
-            let fit =
-                self.places.iter().filter(|place| backends.get(**place).is_some_and(|one| one.state.is_fit())).count();
-            self.counted.store(u64::from(turns) << 32 | fit as u64, Ordering::Relaxed);
-            fit
-        };
-        Fit { fit, of: self.places.len() }
+        if counted >> 32 == u64::from(turns) && counted != u64::MAX {
+            let half = |bits: u64| usize::from(bits as u16);
+            return Fit { fit: half(counted), of: half(counted >> 16) };
+        }
+        let states = || self.places.iter().filter_map(|place| Some(&backends.get(*place)?.state));
+        let fit = states().filter(|state| state.is_fit()).count();
+        let of = states().filter(|state| !state.drained()).count();
+        self.counted.store(u64::from(turns) << 32 | (of as u64) << 16 | fit as u64, Ordering::Relaxed);
+        Fit { fit, of }
     }
 }

@@ -51,6 +51,11 @@ pub fn are_target(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| is_of(*byte, TARGET))
 }
 
+/// Whether these bytes are a path, perhaps with a query (RFC 9112, section 3.2.1).
+pub fn is_path(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&b'/') && are_target(bytes)
+}
+
 /// Whether a byte may stand in the value of a field (RFC 9110, section 5.5): no control character but the tab.
 pub fn is_value(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'

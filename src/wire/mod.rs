@@ -12,6 +12,7 @@ mod head;
 
 pub use authority::{Authority, Scheme};
 pub use body::Body;
+pub use bytes::is_path;
 pub use head::{Head, Limits, Reader};
 
 #[cfg(test)]

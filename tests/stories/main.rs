@@ -10,10 +10,13 @@
     reason = "in a story a panic is the message, and names speak for themselves"
 )]
 
+mod admin;
 mod answers;
 mod balancing;
 mod body_limits;
 mod ceilings;
+mod client_certificates;
+mod configuring;
 mod daemon;
 mod draining;
 mod error_pages;
@@ -30,6 +33,8 @@ mod killing;
 mod library;
 mod limits;
 mod logging;
+mod many_reloads;
+mod operating;
 mod outliers;
 mod paths;
 mod proxy_protocol;

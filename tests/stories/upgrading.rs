@@ -337,3 +337,23 @@ fn a_daemon_that_gave_up_root_hands_over_and_is_handed_over_to() {
     kill_process(second.0, Signal::TERM).unwrap();
     eventually("the end of the new process", || !is_alive(second.0), || balancer.log());
 }
+
+#[test]
+fn what_an_operator_decided_about_backends_holds_in_the_successor() {
+    let names = [Origin::named("one"), Origin::named("two"), Origin::named("three")];
+    let mut balancer = Balancer::before(names.iter().map(|origin| origin.address)).start();
+    let [one, two, _] = names.each_ref().map(|origin| origin.address.to_string());
+    assert!(balancer.command(&["drain", &one]).status.success());
+    assert!(balancer.command(&["weight", &two, "0"]).status.success());
+    let old = upgrade_by_hand(&mut balancer);
+    wait_end_of(old, &balancer);
+    let backends = balancer.api("upstreams")[0]["backends"].clone();
+    assert_eq!((&backends[0]["state"], &backends[1]["weight"]), (&"drained".into(), &0.into()), "{backends:#}");
+    for _ in 0..6 {
+        assert_eq!(balancer.get("/").text(), "three");
+    }
+    assert!(balancer.command(&["enable", &one]).status.success());
+    assert!(balancer.command(&["weight", &two, "file"]).status.success());
+    let answers: std::collections::BTreeSet<String> = (0..6).map(|_| balancer.get("/").text()).collect();
+    assert_eq!(answers.len(), 3);
+}

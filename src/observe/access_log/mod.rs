@@ -17,7 +17,7 @@ mod format;
 mod json;
 mod output;
 #[cfg(test)]
-mod sample;
+pub(super) mod sample;
 mod shard;
 mod template;
 #[cfg(test)]

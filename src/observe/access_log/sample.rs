@@ -4,7 +4,7 @@ use super::super::record::{Protocol, Record};
 use proptest::prelude::*;
 use std::time::{Duration, UNIX_EPOCH};
 
-pub(super) fn record() -> Record<'static> {
+pub(in crate::observe) fn record() -> Record<'static> {
     Record {
         time: UNIX_EPOCH + Duration::from_millis(1_795_441_445_123),
         request_id: "0c5e2c7d7a6b4f11",

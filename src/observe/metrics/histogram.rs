@@ -50,6 +50,18 @@ pub struct Distribution {
     pub(super) sum: Duration,
 }
 
+impl Distribution {
+    /// How many were observed.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+}
+
 impl Histogram {
     /// Counts a duration, cut to microseconds. A duration equal to a bound is within it.
     pub fn observe(&self, duration: Duration) {

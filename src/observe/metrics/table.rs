@@ -109,7 +109,7 @@ families! {
     GENERATION Gauge "evenkeel_generation" []
         "Number of the configuration that is served; it grows by one with each reload that was accepted."
     RELOADS_TOTAL Counter "evenkeel_reloads_total" [State]
-        "Reloads that were asked for; state is ok, or refused when the file had problems and nothing changed."
+        "Reloads that were asked for; state is ok, refused when the file had problems and nothing changed, or reverted when nobody confirmed."
     DRAINING Gauge "evenkeel_draining" []
         "1 while the process finishes what it has and takes nothing new, else 0."
 
@@ -153,6 +153,8 @@ families! {
         "Requests that were refused since all backends had as many as they may."
     BACKEND_HEALTHY Gauge "evenkeel_backend_healthy" [Upstream Backend]
         "1 if the backend is fit to serve, else 0."
+    BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]
+        "1 if an operator has drained the backend, so that it takes no new requests, else 0."
     BACKEND_EJECTED Gauge "evenkeel_backend_ejected" [Upstream Backend Reason]
         "1 while the traffic of the backend has taken it out for this reason, else 0."
     EJECTIONS_TOTAL Counter "evenkeel_ejections_total" [Upstream Backend Reason]

@@ -27,6 +27,7 @@ pub struct Balancer {
 pub struct Setup {
     address: SocketAddr,
     admin: SocketAddr,
+    admin_settings: String,
     listener: String,
     upstream: String,
     top: String,
@@ -52,6 +53,12 @@ impl Setup {
     /// A line of settings for the upstream `app`.
     pub fn upstream(mut self, settings: &str) -> Setup {
         self.upstream = settings.to_owned();
+        self
+    }
+
+    /// Settings for the admin address, as in `token_file: token`.
+    pub fn admin_settings(mut self, settings: &str) -> Setup {
+        self.admin_settings = settings.to_owned();
         self
     }
 
@@ -90,12 +97,13 @@ impl Setup {
         let threads = if self.top.contains("threads:") { "" } else { "threads: 2\n" };
         format!(
             "version: 1\n{threads}pid_file: evenkeel.pid\nupgrade_sock: upgrade.sock\n{log}{top}\n\
-             admin: {{ address: {admin} }}\n\
+             admin: {{ address: {admin}{admin_settings} }}\n\
              listeners:\n  web: {{ address: {address}{listener} }}\n{more}\n\
              upstreams:\n  app: {{ backends: [{backends}]{upstream} }}\n{upstreams}\n\
              routes:\n{routes}\n",
             top = self.top,
             admin = self.admin,
+            admin_settings = comma(&self.admin_settings),
             address = self.address,
             listener = comma(&self.listener),
             more = self.extra_listeners,
@@ -128,6 +136,7 @@ impl Balancer {
         Setup {
             address: free_address(),
             admin: free_address(),
+            admin_settings: String::new(),
             listener: String::new(),
             upstream: String::new(),
             top: String::new(),
@@ -164,6 +173,38 @@ impl Balancer {
     /// What the admin address says.
     pub fn admin_get(&self, path: &str) -> Response {
         ask_admin(self.admin, path).expect("an answer of the admin address")
+    }
+
+    /// What a resource of the API shows.
+    #[track_caller]
+    pub fn api(&self, resource: &str) -> serde_json::Value {
+        let answer = self.admin_get(&format!("/api/v1/{resource}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// Asks the admin address for something, with these fields besides `Host`.
+    pub fn admin_ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Response {
+        let host = ("host", self.admin.to_string());
+        let own = fields.iter().any(|(name, _)| *name == "host");
+        let fields: String = fields
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .chain((!own).then_some(host))
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let mut client = client::Client::connect(self.admin).expect("a connection");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\n{fields}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        client.send((head + body).as_bytes()).expect("a request sent");
+        client.response(method == "HEAD").expect("an answer of the admin address")
+    }
+
+    /// Runs a command for it, such as `status`; the output and the exit code.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let mut all = vec!["-c", "evenkeel.yaml"];
+        all.extend(arguments);
+        program(self.folder.path(), &all).output().expect("the program runs")
     }
 
     /// One series of the metrics, by its full name with labels; 0 if it is not there.

@@ -1,0 +1,48 @@
+//! `GET /api/v1/upstreams`: who answers, and how they are.
+
+use serde_json::{Map, Value, json};
+
+use crate::failure::Reason;
+use crate::server::Running;
+use crate::upstream::Upstream;
+use crate::upstream::backend::Backend;
+use crate::upstream::standing::Against;
+
+pub fn read(running: &Running) -> Value {
+    running.current.load().upstreams.iter().map(|upstream| one(upstream)).collect()
+}
+
+fn one(upstream: &Upstream) -> Value {
+    let backends: Vec<Value> = upstream.backends.iter().map(|backend| of_backend(upstream, backend)).collect();
+    json!({
+        "name": upstream.name,
+        "in_flight": upstream.state.in_flight(),
+        "retries": upstream.state.retries(),
+        "retries_refused": upstream.state.retries_refused(),
+        "backends": backends,
+    })
+}
+
+/// One backend as an operator sees it.
+pub fn of_backend(upstream: &Upstream, backend: &Backend) -> Value {
+    let state = &backend.state;
+    let against = Against::ALL.into_iter().find(|against| state.standing.has(*against));
+    let failures: Map<String, Value> = Reason::ALL
+        .into_iter()
+        .filter(|reason| state.failures(*reason) > 0)
+        .map(|reason| (reason.token().to_owned(), state.failures(reason).into()))
+        .collect();
+    json!({
+        "name": backend.name,
+        "state": against.map_or("fit", Against::token),
+        "healthy": !state.standing.has(Against::Unreachable),
+        "checked": upstream.config.health_check.is_some(),
+        "drained": state.drained(),
+        "tier": backend.tier,
+        "weight": backend.weight,
+        "weight_set": state.operator.weight().is_some(),
+        "in_flight": state.in_flight(),
+        "attempts": state.attempts(),
+        "failures": failures,
+    })
+}
