@@ -9,6 +9,8 @@ pub mod health;
 pub mod health_check;
 pub mod in_flight;
 mod latency;
+#[cfg(test)]
+mod laws;
 pub mod operator;
 pub mod outcome;
 mod pick;

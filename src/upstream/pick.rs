@@ -100,7 +100,7 @@ impl Upstream {
     /// 2. one that is fit and was not tried, of any other tier, if this is not the first attempt;
     /// 3. one that was tried already, of the tier that serves.
     ///
-    /// In panic all that can be reached count as fit in the tier that serves. `key` is what the request is hashed by,
+    /// In panic all that can be reached count as fit in the tier that serves, and anywhere if none can there. `key` is what the request is hashed by,
     /// where the policy hashes and the request has it. Who is at its ceiling is not picked.
     ///
     /// # Errors
@@ -156,10 +156,10 @@ impl Upstream {
             place = others.into_iter().find_map(|tier| pick.select(tier, untried));
             place = place.or_else(|| pick.select(serving.tier, fit));
         }
-        if place.is_none() {
-            // All of the tier that serves in panic are unreachable.
-            let reachable = |place: usize| self.is_acceptable(place, Health::Heeded);
-            place = (0..self.tiers.len()).find_map(|tier| pick.select(tier, reachable));
+        for health in [Health::Heeded, serving.health] {
+            // All of the tier that serves in panic are unreachable: anybody will do.
+            let any = |place: usize| self.is_acceptable(place, health);
+            place = place.or_else(|| (0..self.tiers.len()).find_map(|tier| pick.select(tier, any)));
         }
         place.map(|place| (place, Purpose::Serve))
     }
