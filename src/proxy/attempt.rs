@@ -12,6 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
+use crate::balance::Key;
 use crate::config::Protocol;
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
@@ -56,7 +57,32 @@ enum Body {
 }
 
 impl Context {
-    /// Picks a backend for another attempt, waiting for room if there is none.
+    /// Picks a backend for the first attempt, waiting for room if there is none.
+    ///
+    /// # Errors
+    /// Why the request goes to no backend. Its connection is as good as before: an overload or an outage must not cost
+    /// everybody a handshake per request.
+    pub(super) async fn reserve(&mut self, session: &Session) -> std::result::Result<(), Reason> {
+        let key = self.balance_key(session);
+        self.reserved = Some(self.seek(key).await?);
+        Ok(())
+    }
+
+    async fn seek(&self, key: Option<Key>) -> std::result::Result<InFlight, Reason> {
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let destination = destination.ok_or(Reason::NoBackend)?;
+        let left = Limits::left(&destination.timeouts, self.began);
+        let deadline = left.map(|left| Instant::now() + left);
+        Ok(destination.upstream.seek(&self.tried, key, deadline).await?)
+    }
+
+    /// What the request is hashed by, where the policy hashes and the request has it.
+    fn balance_key(&self, session: &Session) -> Option<Key> {
+        let destination = self.route.as_ref()?.destination(self.destination)?;
+        self.hashed_by(destination.upstream.config.balance.key()?, session.req_header())
+    }
+
+    /// Picks a backend for another attempt, unless one is reserved.
     pub(super) async fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
@@ -66,17 +92,19 @@ impl Context {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let Some(destination) = destination else {
-            self.fail(Reason::NoBackend);
-            return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
+        let in_flight = match self.reserved.take() {
+            Some(reserved) => Ok(reserved),
+            None => self.seek(self.balance_key(session)).await,
         };
-        let key = destination.upstream.config.balance.key();
-        let key = key.and_then(|key| self.hashed_by(key, session.req_header()));
-        let deadline = left.map(|left| Instant::now() + left);
-        let in_flight = match destination.upstream.seek(&self.tried, key, deadline).await {
-            Ok(in_flight) => in_flight,
-            Err(refused) => {
-                self.fail(refused.into());
+        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
+        let (in_flight, destination) = match (in_flight, destination) {
+            (Ok(in_flight), Some(destination)) => (in_flight, destination),
+            (Ok(_), None) => {
+                self.fail(Reason::NoBackend);
+                return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
+            }
+            (Err(reason), _) => {
+                self.fail(reason);
                 return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
             }
         };

@@ -20,7 +20,7 @@ use crate::identity::{Believed, Identity, Peer, Scheme};
 use crate::listen::{self, Client, Listener};
 use crate::request_id::RequestId;
 use crate::snapshot::{ListenerRules, Route, Snapshot};
-use crate::upstream::Tried;
+use crate::upstream::{self, Tried};
 
 /// How long the rest of a body that nobody wants may take to arrive before the connection is closed instead
 /// of kept.
@@ -45,6 +45,8 @@ pub struct Context {
     /// Attempts begun.
     pub attempts: u32,
     pub(super) tried: Tried,
+    /// The backend of the first attempt, until that begins.
+    pub(super) reserved: Option<upstream::in_flight::InFlight>,
     pub(super) attempt: Option<Attempt>,
     pub(super) client: Option<Client>,
     pub(super) host: Option<HeaderValue>,
@@ -70,6 +72,7 @@ impl Context {
             paths: Paths::default(),
             attempts: 0,
             tried: Tried::default(),
+            reserved: None,
             attempt: None,
             client: None,
             host: None,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  head read ── early_request_filter   who asks? time-outs of the listener      identity, listen
-//!            ── request_filter         understood? which route? answered here?  admit, route
+//!            ── request_filter         understood? which route? is there room?  admit, route, upstream
 //!        ┌──▶── upstream_peer          which backend?                           upstream
 //!        │   ── fail_to_connect        no connection: another one?              forward::retry
 //!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
@@ -61,6 +61,13 @@ pub struct Proxy {
     pub counters: Arc<Counters>,
 }
 
+/// Answers a request that goes to no backend.
+async fn turn_away(session: &mut Session, context: &mut Context, reason: Reason) -> Result<bool> {
+    context.fail(reason);
+    answer::failure(session, context, reason).await?;
+    Ok(true)
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -84,16 +91,15 @@ impl ProxyHttp for Proxy {
                 answer::options(session, context).await?;
                 Ok(true)
             }
-            Ok(Next::Forward) => Ok(false),
+            Ok(Next::Forward) => match context.reserve(session).await {
+                Ok(()) => Ok(false),
+                Err(reason) => turn_away(session, context, reason).await,
+            },
             Ok(Next::Answer) => {
                 direct::answer(session, context, &self.lifecycle).await?;
                 Ok(true)
             }
-            Err(reason) => {
-                context.fail(reason);
-                answer::failure(session, context, reason).await?;
-                Ok(true)
-            }
+            Err(reason) => turn_away(session, context, reason).await,
         }
     }
 

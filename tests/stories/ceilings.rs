@@ -84,6 +84,26 @@ fn nobody_waits_longer_than_the_time_out_and_without_a_queue_nobody_waits() {
 }
 
 #[test]
+fn whoever_is_turned_away_keeps_the_connection() {
+    let gate = Gate::default();
+    let (origin, _) = held(&gate);
+    let settings = "circuit_breaker: { requests_per_backend: 1, queue: off }";
+    let balancer = Balancer::before([origin.address]).upstream(settings).start();
+    let mut holding = send(balancer.address, "/");
+    eventually("it is there", || origin.count() == 1, String::new);
+    let mut client = Client::connect(balancer.address).unwrap();
+    for _ in 0..3 {
+        refused(&client.request("GET", "/", &[], b"").unwrap(), "overloaded");
+        refused(&client.request("POST", "/", &[], b"a body").unwrap(), "overloaded");
+    }
+    gate.open();
+    assert_eq!(holding.response(false).unwrap().status, 200);
+    let served = || client.request("GET", "/", &[], b"").is_ok_and(|response| response.status == 200);
+    eventually("room on the same connection", served, || balancer.log());
+    assert_eq!(balancer.metric("evenkeel_connections_total{listener=\"web\"}"), 2.0);
+}
+
+#[test]
 fn the_upstream_as_a_whole_may_have_a_ceiling_too() {
     let gate = Gate::default();
     let (origins, _): (Vec<Origin>, Vec<_>) = (0..2).map(|_| held(&gate)).unzip();
