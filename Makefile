@@ -13,9 +13,12 @@ export TARGET DURATION CONNECTIONS CARGO
 # Arguments of `make bench`, as in: make bench BENCH="--quick --only evenkeel,haproxy"
 BENCH ?=
 
+# Arguments of `make abuse`, as in: make abuse ABUSE="--rounds 3"
+ABUSE ?=
+
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick bench audit
+        load-wrk load-h2load load-oha yardstick bench abuse audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +88,9 @@ yardstick: prerequisites ## Build the bare pingora proxy that the edge is measur
 
 bench: prerequisites ## Measure against nginx and HAProxy, side by side (BENCH="--quick"); writes docs/benchmarks.md
 	bench/run $(BENCH)
+
+abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE="--only silent"); writes docs/security.md
+	bench/abuse --write $(ABUSE)
 
 audit: ## Licences, sources, bans and known vulnerabilities of the dependencies
 	scripts/dependency-policy --require-advisories

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
+use crate::balance::ejection::Cause;
 use crate::balance::tiers::Health;
 use crate::failure::Reason;
 use crate::listen::{Listener, ListenerCounters};
@@ -121,6 +122,22 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
             }
         }
     }
+    type PerCause = fn(&upstream::backend::State, Cause) -> u64;
+    let families: [(&Family, PerCause); 2] = [
+        (&table::BACKEND_EJECTED, |state, cause| u64::from(state.conduct.cause() == Some(cause))),
+        (&table::EJECTIONS_TOTAL, |state, cause| state.conduct.ejections(cause)),
+    ];
+    for (family, read) in families {
+        out.family(family);
+        for upstream in &snapshot.upstreams {
+            for backend in &upstream.backends {
+                for cause in Cause::ALL {
+                    let labels = [(Upstream, &*upstream.name), (Backend, &*backend.name), (Why, cause.token())];
+                    out.sample(&labels, read(&backend.state, cause));
+                }
+            }
+        }
+    }
     out.family(&table::BACKEND_LATENCY_SECONDS);
     let now = Instant::now();
     for upstream in &snapshot.upstreams {
@@ -147,7 +164,8 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
     for upstream in &snapshot.upstreams {
         out.sample(&[(Upstream, &upstream.name)], upstream.serving().health == Health::Ignored);
     }
-    let totals: [(&Family, Total); 3] = [
+    let totals: [(&Family, Total); 4] = [
+        (&table::EJECTIONS_REFUSED_TOTAL, |state| state.conduct.refused()),
         (&table::PANIC_PICKS_TOTAL, |state| state.panic.picks()),
         (&table::RETRIES_TOTAL, upstream::UpstreamState::retries),
         (&table::RETRIES_REFUSED_TOTAL, upstream::UpstreamState::retries_refused),

@@ -1,4 +1,5 @@
-//! How an upstream picks a backend: pure policies over places and weights.
+//! How an upstream picks a backend: pure policies over places and weights; and when one is not picked: tiers, panic,
+//! slow start, outliers and their ejection.
 //!
 //! A policy knows weights and order, nothing of health: whoever asks says which places it accepts. What a policy
 //! weighs (requests in flight, latency), the time and the chance are arguments too, so that a seed replays every pick.
@@ -6,9 +7,11 @@
 //!
 //! A pick takes no lock and allocates nothing.
 
+pub mod ejection;
 mod hash;
 pub mod least_request;
 mod maglev;
+pub mod outlier;
 pub mod peak_ewma;
 mod random;
 pub mod ring_hash;

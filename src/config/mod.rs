@@ -22,6 +22,7 @@ mod listing;
 mod locate;
 mod matches;
 mod normalization;
+mod outlier_detection;
 mod problem;
 mod retry;
 mod rewrite;
@@ -57,6 +58,7 @@ pub use listeners::{
 };
 pub use listing::without_place;
 pub use locate::{Whereabouts, locate};
+pub use outlier_detection::{OutlierDetection, Stalls};
 use pingora_core::server::configuration::ServerConf;
 pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};

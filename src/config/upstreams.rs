@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::address::BackendAddress;
 use super::balance::{self, Balance};
 use super::health_check::{self, HealthCheck};
+use super::outlier_detection::{self, OutlierDetection};
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, Retry};
 use super::section::{Entry, Section, Switch, check_name, is_off, positive, switch};
@@ -43,6 +44,8 @@ pub struct Upstream {
     pub slow_start: Option<Duration>,
     /// None: a backend is fit until traffic says otherwise.
     pub health_check: Option<HealthCheck>,
+    /// None: what traffic says of a backend does not take it out.
+    pub outlier_detection: Option<OutlierDetection>,
     /// None: a request is tried once.
     pub retry: Option<Retry>,
     /// What is spoken to backends.
@@ -65,6 +68,7 @@ impl Upstream {
             panic_threshold: Some(DEFAULT_PANIC_THRESHOLD),
             slow_start: None,
             health_check: Some(HealthCheck::default()),
+            outlier_detection: Some(OutlierDetection::default()),
             retry: Some(Retry::default()),
             protocol: Protocol::default(),
             tls: None,
@@ -177,6 +181,7 @@ fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstre
             _ => positive("slow_start", text, "write `slow_start: off`").map(Some),
         }),
         health_check: health_check::read(&mut section),
+        outlier_detection: outlier_detection::read(&mut section),
         retry: retry::read(&mut section),
         protocol: section.parsed("protocol", Protocol::default(), |text| match text {
             "http1" => Ok(Protocol::Http1),

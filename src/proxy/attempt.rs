@@ -20,8 +20,8 @@ use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{answer, peer, retry};
 use crate::interrupt::Interrupt;
 use crate::listen;
-use crate::upstream::backend::InFlight;
 use crate::upstream::health::Verdict;
+use crate::upstream::in_flight::InFlight;
 use crate::upstream::outcome::Outcome;
 
 /// One attempt.
@@ -164,9 +164,8 @@ impl Context {
         if let Some(attempt) = &mut self.attempt
             && attempt.first_byte.is_none()
         {
-            if body == Body::Sent {
-                attempt.in_flight.sent(Instant::now());
-            }
+            let now = Instant::now();
+            attempt.in_flight.sent((body == Body::Sent).then_some(now), now);
             self.waits_for(Phase::FirstByte);
         }
     }
@@ -285,7 +284,11 @@ impl Context {
         {
             attempt.in_flight.backend.state.count_failure(reason);
             if !matches!(reason, Reason::ClientGone | Reason::Internal) {
-                attempt.in_flight.judge(Outcome::Failed { retry_after: None }, Instant::now());
+                // That a port accepts connections without speaking TLS no health check over TCP sees.
+                let unreachable = matches!(progress, retry::Progress::NotConnected | retry::Progress::NotAccepted)
+                    && reason != Reason::TlsFailed;
+                let outcome = if unreachable { Outcome::Unreachable } else { Outcome::Broken };
+                attempt.in_flight.judge(outcome, Instant::now());
             }
         }
         let failed = retry::Failed {

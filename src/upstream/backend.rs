@@ -11,11 +11,12 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
 use super::UpstreamState;
+use super::conduct::Conduct;
 use super::health::{Health, Thresholds, Turned, Verdict};
 use super::latency::SharedLatency;
 use super::operator::Operator;
-use super::outcome::Outcome;
 use super::standing::{Against, Standing};
+use crate::config::OutlierDetection;
 use crate::failure::Reason;
 
 /// No number of milliseconds since anything.
@@ -30,6 +31,10 @@ pub struct Backend {
     pub weight: u32,
     /// Serves when the lower ones cannot.
     pub tier: u32,
+    /// When its traffic takes it out; none if it never does.
+    pub outlier: Option<OutlierDetection>,
+    /// Whether a health check counts failed connections.
+    pub health_is_watched: bool,
     /// What pingora connects to.
     pub peer: HttpPeer,
     /// What is learnt about it.
@@ -41,6 +46,8 @@ pub struct Backend {
 pub struct State {
     /// How long it takes to answer.
     pub latency: SharedLatency,
+    /// What its traffic says of it.
+    pub conduct: Conduct,
     /// What stands against it.
     pub standing: Standing,
     /// The share that an operator gave it.
@@ -65,6 +72,7 @@ impl State {
     pub fn new(group: Arc<UpstreamState>, upstream: &str, backend: &str) -> State {
         State {
             latency: SharedLatency::default(),
+            conduct: Conduct::default(),
             group,
             upstream: upstream.to_owned(),
             backend: backend.to_owned(),
@@ -78,6 +86,29 @@ impl State {
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
             judged: Notify::new(),
         }
+    }
+
+    /// What its upstream has learnt.
+    pub fn group(&self) -> &UpstreamState {
+        &self.group
+    }
+
+    /// Its upstream and itself, as logs and metrics name them.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.upstream, &self.backend)
+    }
+
+    /// One more attempt is in flight.
+    pub fn begin_attempt(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.group.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One attempt less is in flight.
+    pub fn end_attempt(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.group.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether nothing stands against it.
@@ -180,64 +211,5 @@ impl State {
         if let Some(count) = self.failures.get(reason.index()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// One attempt in flight at a backend, until dropped.
-#[derive(Debug)]
-pub struct InFlight {
-    /// The backend.
-    pub backend: Arc<Backend>,
-    /// Its place in the upstream.
-    pub index: usize,
-    began: Instant,
-    /// Whether it has been said how it went.
-    judged: bool,
-    /// Whether the backend is through with it.
-    over: bool,
-}
-
-impl InFlight {
-    /// Begins an attempt.
-    pub fn begin(backend: Arc<Backend>, index: usize, now: Instant) -> InFlight {
-        backend.state.in_flight.fetch_add(1, Ordering::Relaxed);
-        backend.state.group.in_flight.fetch_add(1, Ordering::Relaxed);
-        backend.state.attempts.fetch_add(1, Ordering::Relaxed);
-        InFlight { backend, index, began: now, judged: false, over: false }
-    }
-
-    /// It is the backend's turn only now: the request had a body, which took the client's time.
-    pub fn sent(&mut self, now: Instant) {
-        self.began = now;
-    }
-
-    /// The backend is through with it, though the client may still be reading: it is in flight no more.
-    pub fn end(&mut self) {
-        if !std::mem::replace(&mut self.over, true) {
-            let state = &self.backend.state;
-            state.in_flight.fetch_sub(1, Ordering::Relaxed);
-            state.group.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Says how it went: with the head of the answer, or when it is clear that there will be none. The first word
-    /// counts for the latency.
-    pub fn judge(&mut self, outcome: Outcome, now: Instant) {
-        if !std::mem::replace(&mut self.judged, true) {
-            let state = &self.backend.state;
-            let took = now.saturating_duration_since(self.began);
-            state.latency.observe(outcome, took, state.group.tick(now));
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if !self.judged {
-            let state = &self.backend.state;
-            let now = Instant::now();
-            state.latency.took_more_than(now.saturating_duration_since(self.began), state.group.tick(now));
-        }
-        self.end();
     }
 }

@@ -1,4 +1,5 @@
-//! Asking backends on a timer whether they can be connected to, with pingora's TCP check.
+//! Asking backends on a timer whether they can be connected to, with pingora's TCP check; and keeping the look at their
+//! conduct (`watch`) going.
 //!
 //! Every backend has a task of its own, so a slow one delays no other, and its interval is jittered, so that
 //! many balancers do not knock at the same moment. A failed attempt to connect that a request made counts as
@@ -31,6 +32,8 @@ pub struct HealthChecks {
     running: HashMap<(String, String), Running>,
     /// By time-out. Each has a connector that reads the platform's trust store: one for all backends, not each.
     checkers: HashMap<Duration, Arc<TcpHealthCheck>>,
+    /// Looks at the conduct of the backends.
+    watch: Option<AbortHandle>,
 }
 
 impl fmt::Debug for HealthChecks {
@@ -51,6 +54,7 @@ impl HealthChecks {
     ///
     /// Must be called in a runtime; the checks run there.
     pub fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
+        self.watch_conduct(upstreams);
         let mut former = std::mem::take(&mut self.running);
         for upstream in upstreams {
             let (Some(check), Some(thresholds)) = (&upstream.config.health_check, upstream.thresholds()) else {
@@ -78,6 +82,17 @@ impl HealthChecks {
             // Nobody would find out that it is well again.
             running.state.forget_health();
         }
+    }
+
+    fn watch_conduct(&mut self, upstreams: &[Arc<Upstream>]) {
+        if let Some(former) = self.watch.take() {
+            former.abort();
+        }
+        for upstream in upstreams {
+            upstream.state.conduct.follow(upstream.backends.iter().map(Arc::as_ref));
+        }
+        let judged = upstreams.iter().filter(|upstream| upstream.config.outlier_detection.is_some());
+        self.watch = Some(tokio::spawn(super::watch::watch(judged.cloned().collect())).abort_handle());
     }
 
     fn checker(&mut self, timeout: Duration) -> Arc<TcpHealthCheck> {

@@ -26,7 +26,10 @@ impl SharedLatency {
     pub fn observe(&self, outcome: Outcome, took: Duration, now: Tick) {
         self.change(|former| match outcome {
             Outcome::Served => Latency::observed(former, took, now),
-            Outcome::Failed { retry_after } => Latency::penalised(former, retry_after, now),
+            Outcome::Declined { retry_after } | Outcome::Failed { retry_after } => {
+                Latency::penalised(former, retry_after, now)
+            }
+            Outcome::Broken | Outcome::Unreachable => Latency::penalised(former, None, now),
         });
     }
 

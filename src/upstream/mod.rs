@@ -4,8 +4,10 @@
 //! way back from an address to the list are one value, built when the configuration turns.
 
 pub mod backend;
+pub mod conduct;
 pub mod health;
 pub mod health_check;
+pub mod in_flight;
 mod latency;
 pub mod operator;
 pub mod outcome;
@@ -15,6 +17,7 @@ mod retry_budget;
 mod selector;
 pub mod standing;
 mod tier;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -59,6 +62,8 @@ pub struct UpstreamState {
     in_flight: AtomicUsize,
     /// How often any backend has turned fit or unfit.
     turns: AtomicU32,
+    /// What the conduct of its backends has in common.
+    pub conduct: conduct::Group,
     /// Whether health is ignored.
     pub panic: Panic,
     requests: AtomicU64,
@@ -73,6 +78,7 @@ impl Default for UpstreamState {
             began: Instant::now(),
             in_flight: AtomicUsize::new(0),
             turns: AtomicU32::new(0),
+            conduct: conduct::Group::default(),
             panic: Panic::default(),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -156,7 +162,15 @@ impl Upstream {
             );
             let peer = peer::template(address, &config, tls.map(|tls| (tls, host.as_str())));
             let weight = state.operator.weight().unwrap_or(*weight);
-            backends.push(Arc::new(Backend { name, weight, tier: *tier, peer, state }));
+            backends.push(Arc::new(Backend {
+                name,
+                weight,
+                tier: *tier,
+                outlier: config.outlier_detection,
+                health_is_watched: config.health_check.is_some(),
+                peer,
+                state,
+            }));
         }
         Upstream {
             name: config.name.clone(),

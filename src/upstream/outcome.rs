@@ -10,11 +10,20 @@ use http::{HeaderMap, StatusCode};
 pub enum Outcome {
     /// It answered, whatever it thought of the request.
     Served,
-    /// It answered that it could not, or it did not answer as it should.
+    /// It answered that this client asks too often.
+    Declined {
+        /// When it wants to be asked again, if it said so in seconds.
+        retry_after: Option<Duration>,
+    },
+    /// It answered that it could not.
     Failed {
         /// When it wants to be asked again, if it said so in seconds.
         retry_after: Option<Duration>,
     },
+    /// It did not answer, or not to the end, or not in HTTP.
+    Broken,
+    /// It could not be connected to.
+    Unreachable,
 }
 
 impl Outcome {
@@ -25,7 +34,11 @@ impl Outcome {
             return Outcome::Served;
         }
         let retry_after = fields.get(RETRY_AFTER).filter(|_| hint).and_then(|value| value.to_str().ok()?.parse().ok());
-        Outcome::Failed { retry_after: retry_after.map(Duration::from_secs) }
+        let retry_after = retry_after.map(Duration::from_secs);
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Outcome::Declined { retry_after },
+            _ => Outcome::Failed { retry_after },
+        }
     }
 }
 
@@ -54,7 +67,8 @@ mod tests {
     fn a_backend_says_in_seconds_when_it_wants_to_be_asked_again() {
         let seconds = |seconds| Outcome::Failed { retry_after: Some(Duration::from_secs(seconds)) };
         let silent = Outcome::Failed { retry_after: None };
-        assert_eq!((of(503, Some("7")), of(429, Some("1")), of(500, Some("7"))), (seconds(7), seconds(1), silent));
+        assert_eq!((of(503, Some("7")), of(500, Some("7"))), (seconds(7), silent));
+        assert_eq!(of(429, Some("1")), Outcome::Declined { retry_after: Some(Duration::from_secs(1)) });
         assert_eq!((of(503, Some("Fri, 31 Dec 1999 23:59:59 GMT")), of(503, Some("-1"))), (silent, silent));
     }
 }

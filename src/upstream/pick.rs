@@ -7,7 +7,7 @@ use std::time::Instant;
 use fastrand::Rng;
 
 use super::Upstream;
-use super::backend::InFlight;
+use super::in_flight::{InFlight, Purpose};
 use super::selector::Sight;
 use super::standing::Against;
 use crate::balance::tiers::{self, Health, Serving};
@@ -59,6 +59,7 @@ impl Upstream {
     }
 
     /// Picks a backend and begins an attempt. In this order:
+    /// 0. an ejected one whose probe is due, if this is the first attempt;
     /// 1. one that is fit and was not tried, of the tier that serves;
     /// 2. one that is fit and was not tried, of any other tier, if this is not the first attempt;
     /// 3. one that was tried already, of the tier that serves.
@@ -66,6 +67,12 @@ impl Upstream {
     /// In panic all that can be reached count as fit in the tier that serves. `key` is what the request is hashed by,
     /// where the policy hashes and the request has it.
     pub fn pick(&self, tried: &Tried, key: Option<Key>, now: Instant) -> Option<InFlight> {
+        if tried.first.is_none()
+            && self.state.conduct.has_probe()
+            && let Some(place) = self.take_probe()
+        {
+            return Some(InFlight::begin(self.backends.get(place)?.clone(), place, Purpose::Probe, now));
+        }
         let serving = self.serving();
         if serving.health == Health::Ignored {
             self.state.panic.count();
@@ -97,7 +104,14 @@ impl Upstream {
             place = (0..self.tiers.len()).find_map(|tier| pick.select(tier, reachable));
         }
         let place = place?;
-        Some(InFlight::begin(self.backends.get(place)?.clone(), place, now))
+        Some(InFlight::begin(self.backends.get(place)?.clone(), place, Purpose::Serve, now))
+    }
+
+    /// A backend whose probe is due, and is this request.
+    fn take_probe(&self) -> Option<usize> {
+        self.backends.iter().position(|backend| {
+            backend.weight > 0 && backend.is_reachable() && backend.state.conduct.take_probe(&backend.state)
+        })
     }
 
     fn is_acceptable(&self, place: usize, health: Health) -> bool {
@@ -178,7 +192,9 @@ impl Panic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::ejection::Cause;
     use crate::config;
+    use crate::upstream::outcome::Outcome;
     use crate::upstream::resolve::resolve;
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -301,5 +317,122 @@ mod tests {
         let after = Upstream::new(config.clone(), &resolve(&config).unwrap(), None, Some(&before));
         let now = Instant::now();
         assert!(after.backends[0].state.fit_for(now).is_none() && after.backends[1].state.fit_for(now).is_some());
+    }
+
+    fn attempt(upstream: &Upstream, outcome: Outcome, now: Instant) -> usize {
+        let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+        picked.sent(None, now);
+        picked.judge(outcome, now);
+        picked.index
+    }
+
+    /// As the checks do it when a configuration is put in force.
+    fn watched(tiers: &[u32], change: impl FnOnce(&mut config::Upstream)) -> Upstream {
+        let upstream = upstream(tiers, change);
+        upstream.state.conduct.follow(upstream.backends.iter().map(|backend| &**backend));
+        upstream
+    }
+
+    const FAILED: Outcome = Outcome::Failed { retry_after: None };
+
+    fn fails(place: usize) -> impl Fn(&Upstream, Instant) -> usize {
+        move |upstream, now| {
+            let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+            picked.judge(if picked.index == place { FAILED } else { Outcome::Served }, now);
+            picked.index
+        }
+    }
+
+    #[test]
+    fn five_failures_in_a_row_take_a_backend_out_and_one_probe_brings_it_back() {
+        let (upstream, now) = (watched(&[0, 0, 0], |_| {}), Instant::now());
+        let asked = (0..60).filter(|_| fails(1)(&upstream, now) == 1).count();
+        assert_eq!(asked, 5);
+        assert_eq!(upstream.backends[1].state.conduct.ejections(Cause::ConsecutiveFailures), 1);
+        let later = now + Duration::from_secs(30);
+        upstream.tick(later);
+        let asked = (0..60).filter(|_| fails(1)(&upstream, later) == 1).count();
+        assert_eq!(asked, 1, "one probe");
+        let latest = later + Duration::from_secs(60);
+        upstream.tick(latest);
+        let asked = (0..60).filter(|_| attempt(&upstream, Outcome::Served, latest) == 1).count();
+        assert!((19..=21).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn no_more_than_half_are_ever_out_and_one_alone_never() {
+        let (upstream, now) = (watched(&[0, 0, 0, 0, 0], |_| {}), Instant::now());
+        for _ in 0..500 {
+            attempt(&upstream, FAILED, now);
+            assert!(upstream.backends.iter().filter(|one| !one.state.is_fit()).count() <= 2);
+        }
+        assert!(upstream.state.conduct.refused() > 0);
+        let alone = watched(&[0], |_| {});
+        assert!((0..50).all(|_| attempt(&alone, FAILED, now) == 0) && alone.backends[0].state.is_fit());
+    }
+
+    #[test]
+    fn one_that_fails_far_more_often_than_the_others_is_out() {
+        let (upstream, now) = (watched(&[0, 0, 0], |_| {}), Instant::now());
+        for turn in 0..100 {
+            for _ in 0..3 {
+                let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+                picked.judge(if picked.index == 2 && turn % 3 == 0 { FAILED } else { Outcome::Served }, now);
+            }
+        }
+        upstream.compare(now);
+        let out: Vec<bool> = upstream.backends.iter().map(|one| !one.state.is_fit()).collect();
+        assert_eq!(out, [false, false, true]);
+        assert_eq!(upstream.backends[2].state.conduct.cause(), Some(Cause::SuccessRate));
+    }
+
+    #[test]
+    fn one_that_answers_nothing_while_others_do_is_out_and_its_first_answer_brings_it_back() {
+        let (upstream, start) = (watched(&[0, 0, 0], |_| {}), Instant::now());
+        let mut stuck = Vec::new();
+        let mut out_after = None;
+        for step in 0..300 {
+            let now = start + Duration::from_millis(step * 10);
+            let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+            picked.sent(None, now);
+            match picked.index {
+                0 => stuck.push(picked),
+                _ => picked.judge(Outcome::Served, now + Duration::from_millis(5)),
+            }
+            upstream.tick(now);
+            if !upstream.backends[0].state.is_fit() {
+                out_after.get_or_insert(step * 10);
+            }
+        }
+        assert!(out_after.is_some_and(|after| (500..700).contains(&after)), "{out_after:?}");
+        assert!(stuck.len() <= 25, "{}", stuck.len());
+        stuck[0].judge(Outcome::Served, start + Duration::from_secs(4));
+        assert!(upstream.backends[0].state.is_fit());
+    }
+
+    #[test]
+    fn a_slow_request_or_two_is_no_stall() {
+        let (upstream, start) = (watched(&[0, 0, 0], |_| {}), Instant::now());
+        let mut slow: Vec<InFlight> = (0..6).map(|_| upstream.pick(&Tried::default(), None, start).unwrap()).collect();
+        slow.iter_mut().for_each(|attempt| attempt.sent(None, start));
+        for step in 0..1000 {
+            let now = start + Duration::from_millis(step * 10);
+            attempt(&upstream, Outcome::Served, now);
+            upstream.tick(now);
+        }
+        assert!(upstream.backends.iter().all(|one| one.state.is_fit()));
+    }
+
+    #[test]
+    fn in_panic_the_ejected_are_asked_too() {
+        let (upstream, now) = (watched(&[0, 0, 0, 0], |_| {}), Instant::now());
+        out(&upstream, &[0]);
+        let mut counts = BTreeMap::new();
+        for _ in 0..200 {
+            *counts.entry(attempt(&upstream, FAILED, now)).or_insert(0) += 1;
+        }
+        assert_eq!(upstream.serving().health, Health::Ignored);
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(counts.values().all(|count| *count > 40), "{counts:?}");
     }
 }

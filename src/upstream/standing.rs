@@ -10,17 +10,20 @@ pub enum Against {
     Unreachable = 1,
     /// An operator has said that it shall take no new requests.
     Drained = 2,
+    /// Its traffic has taken it out.
+    Ejected = 4,
 }
 
 impl Against {
     /// All there is; what says most about a backend comes first.
-    pub const ALL: [Against; 2] = [Against::Drained, Against::Unreachable];
+    pub const ALL: [Against; 3] = [Against::Drained, Against::Unreachable, Against::Ejected];
 
     /// The word for a backend that this stands against.
     pub const fn token(self) -> &'static str {
         match self {
             Against::Drained => "drained",
             Against::Unreachable => "unhealthy",
+            Against::Ejected => "ejected",
         }
     }
 }
@@ -70,6 +73,8 @@ mod tests {
         assert_eq!(standing.forgive(Against::Unreachable), None);
         assert_eq!(standing.hold(Against::Unreachable), Some(Turn::Unfit));
         assert_eq!(standing.hold(Against::Unreachable), None);
+        assert_eq!(standing.hold(Against::Ejected), None);
+        assert_eq!(standing.forgive(Against::Ejected), None);
         assert!(!standing.is_fit() && standing.has(Against::Unreachable));
         assert_eq!(standing.forgive(Against::Unreachable), Some(Turn::Fit));
         assert!(standing.is_fit());

@@ -49,6 +49,7 @@ struct Arena {
 impl Arena {
     fn open() -> Arena {
         let backend = Recorder::start();
+        // A path is passed on as it came, so that it can be compared.
         let balancer = Balancer::before([backend.address])
             .upstream("retry: off, health_check: off")
             .top("path_normalization: { merge_slashes: off }")

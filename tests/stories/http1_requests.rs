@@ -157,13 +157,13 @@ fn taken(rfc: &'static str, what: &'static str, lines: &str, seen: &str) -> Case
     Case::new(rfc, what, &format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")).seen(&[&format!("GET / | {seen}")])
 }
 
-/// A GET of this target, which the backend gets as it is.
-/// A path that is forwarded in its one form.
+/// A GET of this target, whose path the backend gets in its one form.
 fn normal_target(rfc: &'static str, what: &'static str, target: &str, forwarded: &str) -> Case {
     Case::new(rfc, what, &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
         .seen(&[&format!("GET {forwarded} | host: a")])
 }
 
+/// A GET of this target, which the backend gets as it is.
 fn taken_target(rfc: &'static str, what: &'static str, target: &str) -> Case {
     Case::new(rfc, what, &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
         .seen(&[&format!("GET {target} | host: a")])
@@ -600,17 +600,29 @@ fn served() -> Vec<Case> {
         Case::new("9112 9.3", "HTTP/1.0 that asks to be kept", "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").seen(&["GET / | host: a"]),
         Case::new("9112 6.3", "HTTP/1.0 with a body", "POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").seen(&["POST / | content-length: 5 | host: a || hello"]).closed(),
         // Targets.
-        taken_target("3986 2.1", "percent-encoding, of which what says nothing is left alone", "/%2F%20%FF?%23%zz%"),
-        normal_target("3986 6.2.2", "percent-encoding that need not be", "/%61%2d%7e%ff?%61", "/a-~%FF?%61"),
-        normal_target("3986 6.2.2.3", "dot segments", "/a/../b/./c/..//d?/../e", "/b/d?/../e"),
-        normal_target("3986 3.3", "two slashes first", "//b/x", "/b/x"),
+        taken_target("3986 3.3", "whatever may stand in a path", "/a-._~!$&'()*+,;=:@/b%20%C3%A4/"),
+        normal_target("3986 6.2.2.2", "escapes that need not be, which go", "/%7Euser/%61", "/~user/a"),
+        normal_target("3986 6.2.2.1", "escapes in small letters, which become capitals", "/%c3%a4%3f", "/%C3%A4%3F"),
+        normal_target("3986 6.2.2.3", "dot segments, which are resolved", "/a/../b/./c/%2e%2E/d", "/b/d"),
+        normal_target("3986 6.2.3", "empty segments, which go", "//a///b/", "/a/b/"),
+        normal_target("3986 6.2.3", "a URI in a path likewise", "/http://b/x", "/http:/b/x"),
+        normal_target("3986 2.1", "what browsers send and no path has, which is escaped", "/{a|b}^c", "/%7Ba%7Cb%7D%5Ec"),
+        normal_target("3986 2.1", "a backslash likewise", "/a\\b", "/a%5Cb"),
+        target("3986 2.1", "a backtick in a path, which the parser behind does not take", "/a`b"),
+        target("3986 6.2.2.3", "what leaves the root", "/a/../../b"),
+        target("3986 2.1", "a percent sign that encodes nothing", "/100%"),
+        target("3986 2.1", "an escape of what are no digits", "/%zz"),
+        target("3986 2.1", "an encoded NUL", "/a%00"),
+        target("3629 3", "a slash in too many bytes", "/a/..%c0%afb"),
         taken_target("3986 3.4", "a query", "/x?a=b&c=[d]&e=;f:@,!$'()*+"),
         taken_target("3986 3.4", "a question mark in a query, and an empty one", "/?x?"),
+        taken_target("3986 3.4", "a query is left alone, whatever it is", "/?%zz%00%61//../{a|b}^`c\\d"),
+        taken_target("3986 2.1", "percent-encoding, of which what says nothing is left alone", "/%2F%20%FF?%23%zz%"),
+        normal_target("3986 6.2.2", "percent-encoding that need not be", "/%61%2d%7e%ff?%61", "/a-~%FF?%61"),
         normal_target("3986 2", "braces, which no URI has and browsers send", "/{a}?{b}", "/%7Ba%7D?{b}"),
         normal_target("3986 2", "bars and circumflexes likewise", "/a|b^c?d|e^f", "/a%7Cb%5Ec?d|e^f"),
         normal_target("3986 2", "backslashes likewise", "/a\\b?c\\d", "/a%5Cb?c\\d"),
         taken_target("3986 2", "backticks in a query likewise", "/?a`b"),
-        normal_target("9112 3.2", "a URI in a path", "/http://b/x", "/http:/b/x"),
         Case::new("9112 3.2.2", "an absolute form", "GET http://a/x?y HTTP/1.1\r\nHost: a\r\n\r\n").seen(&["GET /x?y | host: a"]),
         Case::new("9112 3.2.2", "an absolute form in capitals", "GET HTTP://A/x HTTP/1.1\r\nHost: a\r\n\r\n").seen(&["GET /x | host: a"]),
         Case::new("9110 4.2.1", "an absolute form with the default port", "GET http://a:80/x HTTP/1.1\r\nHost: a\r\n\r\n").seen(&["GET /x | host: a"]),

@@ -34,6 +34,7 @@ mod limits;
 mod logging;
 mod many_reloads;
 mod operating;
+mod outliers;
 mod paths;
 mod proxy_protocol;
 mod reloading;

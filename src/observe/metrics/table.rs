@@ -149,6 +149,12 @@ families! {
         "1 if the backend is fit to serve, else 0."
     BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]
         "1 if an operator has drained the backend, so that it takes no new requests, else 0."
+    BACKEND_EJECTED Gauge "evenkeel_backend_ejected" [Upstream Backend Reason]
+        "1 while the traffic of the backend has taken it out for this reason, else 0."
+    EJECTIONS_TOTAL Counter "evenkeel_ejections_total" [Upstream Backend Reason]
+        "Times the traffic of the backend has taken it out."
+    EJECTIONS_REFUSED_TOTAL Counter "evenkeel_ejections_refused_total" [Upstream]
+        "Ejections that were due but not made because too many backends were out."
     BACKEND_IN_FLIGHT Gauge "evenkeel_backend_in_flight" [Upstream Backend]
         "Requests that the backend is working on."
     BACKEND_LATENCY_SECONDS Gauge "evenkeel_backend_latency_seconds" [Upstream Backend]

@@ -1,0 +1,261 @@
+//! What traffic says of a backend, and what follows: ejection, probe, return.
+//!
+//! What every request touches is atomic; the lock is taken only where a backend stands out, is out, or returns.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::backend::{Backend, State};
+use super::outcome::Outcome;
+use super::standing::Against;
+use crate::balance::ejection::{Cause, Ejection, Probe};
+use crate::balance::outlier::{self, Silence, Window};
+use crate::config::{OutlierDetection, Stalls};
+
+/// A probe whose client leaves earlier than this tells nothing.
+const TELLING: Duration = Duration::from_millis(500);
+
+/// What is counted and kept of one backend.
+#[derive(Debug, Default)]
+pub struct Conduct {
+    /// Failures since the last request that was served.
+    consecutive: AtomicU32,
+    served: AtomicU64,
+    failed: AtomicU64,
+    /// Requests that wait for the head of their answer.
+    waiting: AtomicUsize,
+    /// When it last answered, or when somebody began to wait for it; milliseconds of the group's time.
+    progressed: AtomicU64,
+    /// What the group had answered then.
+    group_answered: AtomicU64,
+    /// Whether it is out: read before the lock is taken.
+    out: AtomicBool,
+    ejection: Mutex<Ejection>,
+    ejections: [AtomicU64; Cause::ALL.len()],
+}
+
+/// What the backends of an upstream share.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Answers of all.
+    answered: AtomicU64,
+    /// Those that are out.
+    out: AtomicUsize,
+    /// Those that have a weight.
+    members: AtomicUsize,
+    /// Those of which a probe is due.
+    due: AtomicUsize,
+    /// Ejections that were not made since too many were out.
+    refused: AtomicU64,
+}
+
+impl Group {
+    /// Ejections that were not made since too many were out.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether a probe of anybody is due.
+    pub fn has_probe(&self) -> bool {
+        self.due.load(Ordering::Relaxed) > 0
+    }
+
+    /// The backends are these from now on.
+    pub fn follow<'a>(&self, backends: impl Iterator<Item = &'a Backend>) {
+        let (mut members, mut out, mut due) = (0, 0, 0);
+        for backend in backends {
+            let conduct = &backend.state.conduct;
+            if backend.outlier.is_none() {
+                conduct.acquit(&backend.state);
+            }
+            members += usize::from(backend.weight > 0);
+            out += usize::from(conduct.out.load(Ordering::Relaxed));
+            due += usize::from(conduct.lock().is_due());
+        }
+        self.members.store(members, Ordering::Relaxed);
+        self.out.store(out, Ordering::Relaxed);
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Takes a place among those that may be out.
+    fn take_place(&self, rules: &OutlierDetection) -> bool {
+        let ceiling = outlier::ceiling(self.members.load(Ordering::Relaxed), rules.max_ejected);
+        let taken =
+            self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |out| (out < ceiling).then_some(out + 1));
+        taken.is_ok()
+    }
+}
+
+/// One less; never below none, also where a reload has counted anew meanwhile.
+fn less(count: &AtomicUsize) {
+    let less = |count: usize| Some(count.saturating_sub(1));
+    let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    debug_assert!(taken.is_ok(), "nothing declines");
+}
+
+impl Conduct {
+    /// Why it is out; none if it is not.
+    pub fn cause(&self) -> Option<Cause> {
+        if self.out.load(Ordering::Relaxed) { self.lock().cause() } else { None }
+    }
+
+    /// How often it was taken out for this.
+    pub fn ejections(&self, cause: Cause) -> u64 {
+        self.ejections.get(cause.index()).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// A request waits for its answer from now on.
+    pub fn wait(&self, state: &State, now: Instant) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.progress(state, now);
+        }
+    }
+
+    /// A request waits no more.
+    pub fn wait_no_more(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An attempt has had this outcome.
+    pub fn observe(&self, backend: &Backend, outcome: Outcome, now: Instant) {
+        let state = &backend.state;
+        if let Outcome::Served | Outcome::Declined { .. } | Outcome::Failed { .. } = outcome {
+            state.group().conduct.answered.fetch_add(1, Ordering::Relaxed);
+            self.progress(state, now);
+            if self.out.load(Ordering::Relaxed) && self.lock().answered(now) {
+                self.returned(state);
+            }
+        }
+        let failed = match outcome {
+            Outcome::Served => false,
+            // What one client asks too often is no fault.
+            Outcome::Declined { .. } => return,
+            Outcome::Failed { .. } | Outcome::Broken => true,
+            // The health check counts it, where there is one.
+            Outcome::Unreachable if backend.health_is_watched => return,
+            Outcome::Unreachable => true,
+        };
+        if !failed {
+            self.served.fetch_add(1, Ordering::Relaxed);
+            if self.consecutive.load(Ordering::Relaxed) != 0 {
+                self.consecutive.store(0, Ordering::Relaxed);
+            }
+            return;
+        }
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let consecutive = self.consecutive.fetch_add(1, Ordering::Relaxed) + 1;
+        if backend.outlier.is_some_and(|rules| consecutive >= rules.consecutive_failures) {
+            self.eject(backend, Cause::ConsecutiveFailures, now);
+        }
+    }
+
+    /// Takes the probe that is due, if it is: the request that asks is it.
+    pub fn take_probe(&self, state: &State) -> bool {
+        let taken = self.out.load(Ordering::Relaxed) && self.lock().take_probe();
+        if taken {
+            less(&state.group().conduct.due);
+        }
+        taken
+    }
+
+    /// The probe has ended with this outcome, or without one after so long a wait.
+    pub fn probed(&self, backend: &Backend, outcome: Option<Outcome>, waited: Duration, now: Instant) {
+        let probe = match outcome {
+            Some(Outcome::Served | Outcome::Declined { .. }) => Probe::Passed,
+            Some(Outcome::Failed { .. } | Outcome::Broken | Outcome::Unreachable) => Probe::Failed,
+            None if waited >= TELLING => Probe::Failed,
+            None => Probe::Unclear,
+        };
+        let Some(rules) = backend.outlier else { return };
+        let mut ejection = self.lock();
+        let returns = ejection.probed(probe, rules.ejection, now);
+        if ejection.is_due() {
+            backend.state.group().conduct.due.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(ejection);
+        if returns {
+            self.returned(&backend.state);
+        }
+    }
+
+    /// Looks whether it has stalled, and whether its probe is due. `slowest_other` is in seconds.
+    pub fn tick(&self, backend: &Backend, slowest_other: Option<f32>, now: Instant) {
+        let (state, waiting) = (&backend.state, self.waiting.load(Ordering::Relaxed));
+        if self.out.load(Ordering::Relaxed) {
+            if self.lock().tick(waiting, now) {
+                state.group().conduct.due.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let since = self.progressed.load(Ordering::Relaxed);
+        let answered = state.group().conduct.answered.load(Ordering::Relaxed);
+        let silence = Silence {
+            waiting,
+            lasts: Duration::from_millis(state.group().milliseconds(now).saturating_sub(since)),
+            slowest_other,
+            answered_meanwhile: answered.saturating_sub(self.group_answered.load(Ordering::Relaxed)),
+        };
+        if backend.outlier.is_some_and(|rules| rules.stalls == Stalls::Detected) && outlier::has_stalled(silence) {
+            self.eject(backend, Cause::Stalled, now);
+        }
+    }
+
+    /// Requests of the last window; counting begins anew.
+    pub fn take_window(&self) -> Window {
+        Window { served: self.served.swap(0, Ordering::Relaxed), failed: self.failed.swap(0, Ordering::Relaxed) }
+    }
+
+    /// Takes it out, if it is not out and not too many are.
+    pub fn eject(&self, backend: &Backend, cause: Cause, now: Instant) {
+        let (state, Some(rules)) = (&backend.state, backend.outlier) else { return };
+        let mut ejection = self.lock();
+        if ejection.cause().is_some() {
+            return;
+        }
+        if !state.group().conduct.take_place(&rules) {
+            state.group().conduct.refused.fetch_add(1, Ordering::Relaxed);
+            // It must fail as often again before it is asked again.
+            self.consecutive.store(0, Ordering::Relaxed);
+            return;
+        }
+        let Some(time) = ejection.eject(cause, rules.ejection, now) else { return };
+        self.out.store(true, Ordering::Relaxed);
+        drop(ejection);
+        self.consecutive.store(0, Ordering::Relaxed);
+        if let Some(count) = self.ejections.get(cause.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        state.hold(Against::Ejected);
+        let (upstream, backend) = state.names();
+        log::warn!(upstream, backend, reason = cause.token(), seconds = time.as_secs(); "backend ejected");
+    }
+
+    /// Nobody judges it any more.
+    fn acquit(&self, state: &State) {
+        *self.lock() = Ejection::default();
+        if self.out.swap(false, Ordering::Relaxed) {
+            state.forgive(Against::Ejected);
+        }
+    }
+
+    fn returned(&self, state: &State) {
+        if self.out.swap(false, Ordering::Relaxed) {
+            less(&state.group().conduct.out);
+            self.take_window();
+            state.forgive(Against::Ejected);
+            let (upstream, backend) = state.names();
+            log::info!(upstream, backend; "ejected backend returned");
+        }
+    }
+
+    fn progress(&self, state: &State, now: Instant) {
+        self.progressed.store(state.group().milliseconds(now), Ordering::Relaxed);
+        let answered = state.group().conduct.answered.load(Ordering::Relaxed);
+        self.group_answered.store(answered, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

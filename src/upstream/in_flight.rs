@@ -1,0 +1,95 @@
+//! One attempt in flight: what begins with the pick ends with the guard.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backend::Backend;
+use super::outcome::Outcome;
+
+/// One attempt in flight at a backend, until dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Its place in the upstream.
+    pub index: usize,
+    purpose: Purpose,
+    began: Instant,
+    /// Whether it is counted among those that wait for the head of an answer.
+    waits: bool,
+    /// Whether it has been said how it went.
+    judged: bool,
+    /// Whether the backend is through with it.
+    over: bool,
+}
+
+/// What an attempt is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve a request.
+    Serve,
+    /// To serve a request, and to find out whether an ejected backend is well again.
+    Probe,
+}
+
+impl InFlight {
+    /// Begins an attempt.
+    pub fn begin(backend: Arc<Backend>, index: usize, purpose: Purpose, now: Instant) -> InFlight {
+        backend.state.begin_attempt();
+        InFlight { backend, index, purpose, began: now, waits: false, judged: false, over: false }
+    }
+
+    /// The whole request was sent, so it is the backend's turn. If it had a body, the time until its end was the
+    /// client's.
+    pub fn sent(&mut self, body_ended: Option<Instant>, now: Instant) {
+        self.began = body_ended.unwrap_or(self.began);
+        if !self.judged && !std::mem::replace(&mut self.waits, true) {
+            self.backend.state.conduct.wait(&self.backend.state, now);
+        }
+    }
+
+    /// Says how it went: with the head of the answer, or when it is clear that there will be none. A second word counts
+    /// only if the answer broke off after its head.
+    pub fn judge(&mut self, outcome: Outcome, now: Instant) {
+        let backend = &self.backend;
+        if std::mem::replace(&mut self.judged, true) {
+            if outcome == Outcome::Broken {
+                backend.state.conduct.observe(backend, outcome, now);
+            }
+            return;
+        }
+        let waited = now.saturating_duration_since(self.began);
+        backend.state.latency.observe(outcome, waited, backend.state.group().tick(now));
+        backend.state.conduct.observe(backend, outcome, now);
+        self.wait_no_more(Some(outcome), waited, now);
+    }
+
+    /// The backend is through with it, though the client may still be reading: it is in flight no more.
+    pub fn end(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.backend.state.end_attempt();
+        }
+    }
+
+    fn wait_no_more(&mut self, outcome: Option<Outcome>, waited: Duration, now: Instant) {
+        let conduct = &self.backend.state.conduct;
+        if std::mem::replace(&mut self.waits, false) {
+            conduct.wait_no_more();
+        }
+        if self.purpose == Purpose::Probe {
+            conduct.probed(&self.backend, outcome, waited, now);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.judged {
+            let now = Instant::now();
+            let waited = now.saturating_duration_since(self.began);
+            self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
+            self.wait_no_more(None, waited, now);
+        }
+        self.end();
+    }
+}
