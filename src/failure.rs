@@ -31,6 +31,12 @@ pub enum Reason {
     NoRoute,
     /// Every backend is out, or there is none.
     NoBackend,
+    /// Every backend has as many requests as it may, and nobody may wait.
+    Overloaded,
+    /// The same, and too many wait.
+    QueueFull,
+    /// The same, and no room came in time.
+    QueueTimeout,
     /// No connection: refused, unreachable.
     ConnectFailed,
     /// No connection in time.
@@ -55,7 +61,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 23] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
@@ -66,6 +72,9 @@ impl Reason {
         Reason::UnknownCoding,
         Reason::NoRoute,
         Reason::NoBackend,
+        Reason::Overloaded,
+        Reason::QueueFull,
+        Reason::QueueTimeout,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
         Reason::TlsFailed,
@@ -96,6 +105,9 @@ impl Reason {
             Reason::UnknownCoding => "unknown_coding",
             Reason::NoRoute => "no_route",
             Reason::NoBackend => "no_backend",
+            Reason::Overloaded => "overloaded",
+            Reason::QueueFull => "queue_full",
+            Reason::QueueTimeout => "queue_timeout",
             Reason::ConnectFailed => "connect_failed",
             Reason::ConnectTimeout => "connect_timeout",
             Reason::TlsFailed => "tls_failed",
@@ -121,7 +133,9 @@ impl Reason {
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
-            Reason::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::NoBackend | Reason::Overloaded | Reason::QueueFull | Reason::QueueTimeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Reason::ConnectFailed | Reason::TlsFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
             Reason::ConnectTimeout | Reason::FirstByteTimeout | Reason::IdleTimeout | Reason::TotalTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -144,6 +158,11 @@ impl Reason {
             Reason::UnknownCoding => "the request uses a transfer coding other than chunked",
             Reason::NoRoute => "nothing is served here",
             Reason::NoBackend => "no server is available for this request at the moment",
+            Reason::Overloaded => "the servers for this request have as much to do as they can",
+            Reason::QueueFull => "the servers for this request have as much to do as they can, and too many wait",
+            Reason::QueueTimeout => {
+                "the servers for this request have as much to do as they can, and no room came in time"
+            }
             Reason::ConnectFailed => "the server for this request cannot be reached",
             Reason::ConnectTimeout => "the server for this request cannot be reached in time",
             Reason::TlsFailed => "the server for this request cannot be reached securely",

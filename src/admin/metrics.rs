@@ -164,7 +164,10 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
     for upstream in &snapshot.upstreams {
         out.sample(&[(Upstream, &upstream.name)], upstream.serving().health == Health::Ignored);
     }
-    let totals: [(&Family, Total); 4] = [
+    let totals: [(&Family, Total); 7] = [
+        (&table::QUEUE_LENGTH, |state| state.queue.length() as u64),
+        (&table::QUEUED_TOTAL, |state| state.queue.waited()),
+        (&table::SHED_TOTAL, |state| state.queue.shed()),
         (&table::EJECTIONS_REFUSED_TOTAL, |state| state.conduct.refused()),
         (&table::PANIC_PICKS_TOTAL, |state| state.panic.picks()),
         (&table::RETRIES_TOTAL, upstream::UpstreamState::retries),

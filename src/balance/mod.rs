@@ -1,5 +1,6 @@
 //! How an upstream picks a backend: pure policies over places and weights; and when one is not picked: tiers, panic,
-//! slow start, outliers and their ejection.
+//! slow start, outliers and
+//! their ejection, the line of those who wait for room.
 //!
 //! A policy knows weights and order, nothing of health: whoever asks says which places it accepts. What a policy
 //! weighs (requests in flight, latency), the time and the chance are arguments too, so that a seed replays every pick.
@@ -13,6 +14,7 @@ pub mod least_request;
 mod maglev;
 pub mod outlier;
 pub mod peak_ewma;
+pub mod queue;
 mod random;
 pub mod ring_hash;
 pub mod slow_start;

@@ -10,6 +10,7 @@ mod action;
 mod address;
 mod admin;
 mod balance;
+mod circuit_breaker;
 mod client_address;
 mod client_certificates;
 mod environment;
@@ -51,6 +52,7 @@ pub use action::{Key, Redirect, Respond, Split};
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};
+pub use circuit_breaker::{CircuitBreaker, Queue};
 pub use client_certificates::{ClientCertificateMode, ClientCertificates};
 pub use health_check::HealthCheck;
 pub use listeners::{

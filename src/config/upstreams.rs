@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::address::BackendAddress;
 use super::balance::{self, Balance};
+use super::circuit_breaker::{self, CircuitBreaker};
 use super::health_check::{self, HealthCheck};
 use super::outlier_detection::{self, OutlierDetection};
 use super::problem::{Place, Problem, Report};
@@ -46,6 +47,8 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// None: what traffic says of a backend does not take it out.
     pub outlier_detection: Option<OutlierDetection>,
+    /// None: nothing bounds how many requests are in flight.
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// None: a request is tried once.
     pub retry: Option<Retry>,
     /// What is spoken to backends.
@@ -69,6 +72,7 @@ impl Upstream {
             slow_start: None,
             health_check: Some(HealthCheck::default()),
             outlier_detection: Some(OutlierDetection::default()),
+            circuit_breaker: Some(CircuitBreaker::default()),
             retry: Some(Retry::default()),
             protocol: Protocol::default(),
             tls: None,
@@ -182,6 +186,7 @@ fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstre
         }),
         health_check: health_check::read(&mut section),
         outlier_detection: outlier_detection::read(&mut section),
+        circuit_breaker: circuit_breaker::read(&mut section),
         retry: retry::read(&mut section),
         protocol: section.parsed("protocol", Protocol::default(), |text| match text {
             "http1" => Ok(Protocol::Http1),

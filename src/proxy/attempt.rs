@@ -23,6 +23,7 @@ use crate::listen;
 use crate::upstream::health::Verdict;
 use crate::upstream::in_flight::InFlight;
 use crate::upstream::outcome::Outcome;
+use crate::upstream::queue::Refused;
 
 /// One attempt.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ enum Body {
 }
 
 impl Context {
-    /// Picks a backend for another attempt.
-    pub(super) fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
+    /// Picks a backend for another attempt, waiting for room if there is none.
+    pub(super) async fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
@@ -65,16 +66,22 @@ impl Context {
             self.fail(Reason::TotalTimeout);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::GATEWAY_TIMEOUT.as_u16())));
         }
-        let now = Instant::now();
-        let picked = destination.and_then(|destination| {
-            let key = destination.upstream.config.balance.key();
-            let key = key.and_then(|key| self.hashed_by(key, session.req_header()));
-            Some((destination, destination.upstream.pick(&self.tried, key, now)?))
-        });
-        let Some((destination, in_flight)) = picked else {
+        let Some(destination) = destination else {
             self.fail(Reason::NoBackend);
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
         };
+        let key = destination.upstream.config.balance.key();
+        let key = key.and_then(|key| self.hashed_by(key, session.req_header()));
+        let deadline = left.map(|left| Instant::now() + left);
+        let in_flight = match destination.upstream.seek(&self.tried, key, deadline).await {
+            Ok(in_flight) => in_flight,
+            Err(refused) => {
+                self.fail(refused.into());
+                return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
+            }
+        };
+        let left = Limits::left(&destination.timeouts, self.began);
+        let now = Instant::now();
         self.attempts += 1;
         self.tried.add(in_flight.index);
         let template = &in_flight.backend.peer;
@@ -154,6 +161,9 @@ impl Context {
             attempt.first_byte.get_or_insert(self.began.elapsed());
             attempt.in_flight.judge(Outcome::of(status, &response.headers), Instant::now());
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
+            if attempt.switched {
+                attempt.in_flight.becomes_tunnel();
+            }
             self.waits_for(Phase::Body);
         }
         Ok(())
@@ -335,6 +345,17 @@ fn is_refused(error: &Error) -> bool {
 fn is_h2_end(error: &Error) -> bool {
     let h2 = error.root_cause().downcast_ref::<h2::Error>();
     h2.is_some_and(|error| error.is_io() || error.is_remote())
+}
+
+impl From<Refused> for Reason {
+    fn from(refused: Refused) -> Reason {
+        match refused {
+            Refused::Nobody => Reason::NoBackend,
+            Refused::Overloaded => Reason::Overloaded,
+            Refused::QueueFull => Reason::QueueFull,
+            Refused::QueueTimeout => Reason::QueueTimeout,
+        }
+    }
 }
 
 /// What an error of pingora's means for the request.

@@ -98,7 +98,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        context.begin_attempt(session)
+        context.begin_attempt(session).await
     }
 
     fn fail_to_connect(

@@ -15,6 +15,7 @@ use super::conduct::Conduct;
 use super::health::{Health, Thresholds, Turned, Verdict};
 use super::latency::SharedLatency;
 use super::operator::Operator;
+use super::pick::Ceilings;
 use super::standing::{Against, Standing};
 use crate::config::OutlierDetection;
 use crate::failure::Reason;
@@ -61,6 +62,8 @@ pub struct State {
     suspected: AtomicBool,
     health: Mutex<Health>,
     in_flight: AtomicUsize,
+    /// Those of them that have become tunnels.
+    tunnels: AtomicUsize,
     attempts: AtomicU64,
     failures: [AtomicU64; Reason::ALL.len()],
     /// Woken when the first verdict has been given.
@@ -82,6 +85,7 @@ impl State {
             suspected: AtomicBool::new(false),
             health: Mutex::default(),
             in_flight: AtomicUsize::new(0),
+            tunnels: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
             judged: Notify::new(),
@@ -98,17 +102,41 @@ impl State {
         (&self.upstream, &self.backend)
     }
 
-    /// One more attempt is in flight.
-    pub fn begin_attempt(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.group.in_flight.fetch_add(1, Ordering::Relaxed);
+    /// One more attempt is in flight, if the ceilings leave room; says whether it is.
+    pub fn begin_attempt(&self, most: Ceilings) -> bool {
+        if !take(&self.in_flight, most.each.saturating_add(self.tunnels.load(Ordering::Relaxed))) {
+            return false;
+        }
+        if !self.group.begin_attempt(most.all) {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
         self.attempts.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
-    /// One attempt less is in flight.
+    /// One attempt less is in flight: whoever waits for room may try.
     pub fn end_attempt(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.group.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.group.end_attempt();
+    }
+
+    /// An attempt has become a tunnel, which takes no place under the ceilings.
+    pub fn begin_tunnel(&self) {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+        self.group.tunnels.fetch_add(1, Ordering::Relaxed);
+        self.group.queue.call();
+    }
+
+    /// A tunnel has ended; the attempt that it was ends next.
+    pub fn end_tunnel(&self) {
+        self.tunnels.fetch_sub(1, Ordering::Relaxed);
+        self.group.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether one more request may be in flight here.
+    pub fn has_room(&self, ceilings: Ceilings) -> bool {
+        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.each
     }
 
     /// Whether nothing stands against it.
@@ -212,4 +240,10 @@ impl State {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Counts one more if that is not too many.
+pub(super) fn take(count: &AtomicUsize, most: usize) -> bool {
+    let more = |count: usize| (count < most).then(|| count + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }

@@ -89,10 +89,12 @@ impl HealthChecks {
             former.abort();
         }
         for upstream in upstreams {
-            upstream.state.conduct.follow(upstream.backends.iter().map(Arc::as_ref));
+            upstream.take_effect();
         }
-        let judged = upstreams.iter().filter(|upstream| upstream.config.outlier_detection.is_some());
-        self.watch = Some(tokio::spawn(super::watch::watch(judged.cloned().collect())).abort_handle());
+        let watched = upstreams.iter().filter(|upstream| {
+            upstream.config.outlier_detection.is_some() || upstream.config.circuit_breaker.is_some()
+        });
+        self.watch = Some(tokio::spawn(super::watch::watch(watched.cloned().collect())).abort_handle());
     }
 
     fn checker(&mut self, timeout: Duration) -> Arc<TcpHealthCheck> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::outcome::Outcome;
+use super::pick::Ceilings;
 
 /// One attempt in flight at a backend, until dropped.
 #[derive(Debug)]
@@ -19,8 +20,16 @@ pub struct InFlight {
     waits: bool,
     /// Whether it has been said how it went.
     judged: bool,
-    /// Whether the backend is through with it.
-    over: bool,
+    course: Course,
+}
+
+/// How far an attempt has come, as the ceilings see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Running,
+    Tunnel,
+    /// The backend is through with it.
+    Over,
 }
 
 /// What an attempt is made for.
@@ -33,10 +42,36 @@ pub enum Purpose {
 }
 
 impl InFlight {
-    /// Begins an attempt.
-    pub fn begin(backend: Arc<Backend>, index: usize, purpose: Purpose, now: Instant) -> InFlight {
-        backend.state.begin_attempt();
-        InFlight { backend, index, purpose, began: now, waits: false, judged: false, over: false }
+    /// Begins an attempt, if the ceilings leave room; a probe needs none.
+    pub fn begin(
+        backend: &Arc<Backend>,
+        index: usize,
+        purpose: Purpose,
+        ceilings: Ceilings,
+        now: Instant,
+    ) -> Option<InFlight> {
+        let ceilings = match purpose {
+            Purpose::Serve => ceilings,
+            Purpose::Probe => Ceilings::NONE,
+        };
+        let begun = backend.state.begin_attempt(ceilings);
+        begun.then(|| InFlight {
+            backend: backend.clone(),
+            index,
+            purpose,
+            began: now,
+            waits: false,
+            judged: false,
+            course: Course::Running,
+        })
+    }
+
+    /// The backend has switched protocols: what follows may last for days, and takes no place under the ceilings.
+    pub fn becomes_tunnel(&mut self) {
+        if self.course == Course::Running {
+            self.course = Course::Tunnel;
+            self.backend.state.begin_tunnel();
+        }
     }
 
     /// The whole request was sent, so it is the backend's turn. If it had a body, the time until its end was the
@@ -66,9 +101,12 @@ impl InFlight {
 
     /// The backend is through with it, though the client may still be reading: it is in flight no more.
     pub fn end(&mut self) {
-        if !std::mem::replace(&mut self.over, true) {
-            self.backend.state.end_attempt();
+        match std::mem::replace(&mut self.course, Course::Over) {
+            Course::Running => {}
+            Course::Tunnel => self.backend.state.end_tunnel(),
+            Course::Over => return,
         }
+        self.backend.state.end_attempt();
     }
 
     fn wait_no_more(&mut self, outcome: Option<Outcome>, waited: Duration, now: Instant) {

@@ -12,6 +12,7 @@ mod latency;
 pub mod operator;
 pub mod outcome;
 mod pick;
+pub mod queue;
 pub mod resolve;
 mod retry_budget;
 mod selector;
@@ -28,8 +29,8 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::backend::{Backend, State};
 use self::health::Thresholds;
-use self::pick::Panic;
 pub use self::pick::Tried;
+use self::pick::{Ceilings, Panic};
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
 use self::tier::Tier;
@@ -60,6 +61,13 @@ pub struct UpstreamState {
     /// When ticks began.
     began: Instant,
     in_flight: AtomicUsize,
+    /// Those of them that have become tunnels.
+    tunnels: AtomicUsize,
+    /// The most that may be in flight at one backend, and at all.
+    most_each: AtomicUsize,
+    most: AtomicUsize,
+    /// Those who wait for room.
+    pub queue: queue::Queue,
     /// How often any backend has turned fit or unfit.
     turns: AtomicU32,
     /// What the conduct of its backends has in common.
@@ -77,6 +85,10 @@ impl Default for UpstreamState {
         UpstreamState {
             began: Instant::now(),
             in_flight: AtomicUsize::new(0),
+            tunnels: AtomicUsize::new(0),
+            most_each: AtomicUsize::new(Ceilings::NONE.each),
+            most: AtomicUsize::new(Ceilings::NONE.all),
+            queue: queue::Queue::default(),
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
@@ -102,6 +114,29 @@ impl UpstreamState {
     /// Requests in flight at all backends.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn begin_attempt(&self, most: usize) -> bool {
+        backend::take(&self.in_flight, most.saturating_add(self.tunnels.load(Ordering::Relaxed)))
+    }
+
+    fn end_attempt(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.queue.call();
+    }
+
+    fn has_room(&self, ceilings: Ceilings) -> bool {
+        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.all
+    }
+
+    fn ceilings(&self) -> Ceilings {
+        let [each, all] = [&self.most_each, &self.most].map(|most| most.load(Ordering::Relaxed));
+        Ceilings { each, all }
+    }
+
+    fn set_ceilings(&self, ceilings: Ceilings) {
+        self.most_each.store(ceilings.each, Ordering::Relaxed);
+        self.most.store(ceilings.all, Ordering::Relaxed);
     }
 
     /// A backend has turned: whatever was counted must be counted again.

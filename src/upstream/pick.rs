@@ -12,6 +12,10 @@ use super::selector::Sight;
 use super::standing::Against;
 use crate::balance::tiers::{self, Health, Serving};
 use crate::balance::{Key, slow_start};
+use crate::units::Limit;
+
+/// How often a pick is made anew since another core was quicker, before it is said that there is no room.
+const PICKS: usize = 8;
 
 /// What the die of the slow start is made of, where a key decides.
 const TURN_SEED: u64 = 0x7475_726e;
@@ -40,6 +44,38 @@ impl Tried {
     }
 }
 
+/// Who asks for a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A request that has just come: it does not overtake those who wait.
+    New,
+    /// A request that waited, and whose turn it is.
+    Called,
+}
+
+/// Why no backend was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPick {
+    /// Nobody can be asked.
+    Nobody,
+    /// All who can are at their ceiling, or others wait already.
+    Full,
+}
+
+/// How many requests may be in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    /// At one backend.
+    pub each: usize,
+    /// At all of the upstream.
+    pub all: usize,
+}
+
+impl Ceilings {
+    /// Nothing bounds them.
+    pub const NONE: Ceilings = Ceilings { each: usize::MAX, all: usize::MAX };
+}
+
 impl Upstream {
     /// Whether anybody could be picked now.
     pub fn has_fit(&self) -> bool {
@@ -65,13 +101,35 @@ impl Upstream {
     /// 3. one that was tried already, of the tier that serves.
     ///
     /// In panic all that can be reached count as fit in the tier that serves. `key` is what the request is hashed by,
-    /// where the policy hashes and the request has it.
-    pub fn pick(&self, tried: &Tried, key: Option<Key>, now: Instant) -> Option<InFlight> {
+    /// where the policy hashes and the request has it. Who is at its ceiling is not picked.
+    ///
+    /// # Errors
+    /// If nobody can be asked, or all who can are at their ceiling, or others wait for room already.
+    pub fn pick(&self, tried: &Tried, key: Option<Key>, arrival: Arrival, now: Instant) -> Result<InFlight, NoPick> {
+        for _ in 0..PICKS {
+            let (place, purpose) = match self.choose(tried, key, arrival, now) {
+                Some(chosen) => chosen,
+                None if self.is_full() => return Err(NoPick::Full),
+                None => return Err(NoPick::Nobody),
+            };
+            let backend = self.backends.get(place).ok_or(NoPick::Nobody)?;
+            // Another core may have been quicker to take the last place.
+            if let Some(in_flight) = InFlight::begin(backend, place, purpose, self.state.ceilings(), now) {
+                return Ok(in_flight);
+            }
+        }
+        Err(NoPick::Full)
+    }
+
+    fn choose(&self, tried: &Tried, key: Option<Key>, arrival: Arrival, now: Instant) -> Option<(usize, Purpose)> {
         if tried.first.is_none()
             && self.state.conduct.has_probe()
             && let Some(place) = self.take_probe()
         {
-            return Some(InFlight::begin(self.backends.get(place)?.clone(), place, Purpose::Probe, now));
+            return Some((place, Purpose::Probe));
+        }
+        if arrival == Arrival::New && self.state.queue.is_in_use() || !self.state.has_room(self.state.ceilings()) {
+            return None;
         }
         let serving = self.serving();
         if serving.health == Health::Ignored {
@@ -103,8 +161,35 @@ impl Upstream {
             let reachable = |place: usize| self.is_acceptable(place, Health::Heeded);
             place = (0..self.tiers.len()).find_map(|tier| pick.select(tier, reachable));
         }
-        let place = place?;
-        Some(InFlight::begin(self.backends.get(place)?.clone(), place, Purpose::Serve, now))
+        place.map(|place| (place, Purpose::Serve))
+    }
+
+    /// Whether somebody could be asked but for the ceilings.
+    fn is_full(&self) -> bool {
+        let health = self.serving().health;
+        (0..self.backends.len()).any(|place| self.is_asked(place, health) || self.is_asked(place, Health::Heeded))
+    }
+
+    /// Whether a request would be taken now.
+    pub(super) fn has_room(&self) -> bool {
+        let health = self.serving().health;
+        self.state.has_room(self.state.ceilings())
+            && (0..self.backends.len())
+                .any(|place| self.is_acceptable(place, health) || self.is_acceptable(place, Health::Heeded))
+    }
+
+    /// The configuration of this upstream is in force from now on, also for requests that began before and wait.
+    pub fn take_effect(&self) {
+        let count = |limit: Limit| match limit {
+            Limit::Unlimited => usize::MAX,
+            Limit::At(most) => usize::try_from(most).unwrap_or(usize::MAX),
+        };
+        let ceilings = self.config.circuit_breaker.map_or(Ceilings::NONE, |breaker| Ceilings {
+            each: count(breaker.requests_per_backend),
+            all: count(breaker.requests),
+        });
+        self.state.set_ceilings(ceilings);
+        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref));
     }
 
     /// A backend whose probe is due, and is this request.
@@ -114,10 +199,19 @@ impl Upstream {
         })
     }
 
+    /// Whether it is asked if it has room, and has.
     fn is_acceptable(&self, place: usize, health: Health) -> bool {
-        self.backends.get(place).is_some_and(|backend| match health {
-            Health::Heeded => backend.state.is_fit(),
-            Health::Ignored => backend.is_reachable(),
+        let ceilings = self.state.ceilings();
+        self.is_asked(place, health) && self.backends.get(place).is_some_and(|one| one.state.has_room(ceilings))
+    }
+
+    fn is_asked(&self, place: usize, health: Health) -> bool {
+        self.backends.get(place).is_some_and(|backend| {
+            backend.weight > 0
+                && match health {
+                    Health::Heeded => backend.state.is_fit(),
+                    Health::Ignored => backend.is_reachable(),
+                }
         })
     }
 }
@@ -214,7 +308,7 @@ mod tests {
     fn all_in_turn(upstream: &Upstream, count: usize) -> BTreeMap<usize, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..count {
-            let picked = upstream.pick(&Tried::default(), None, Instant::now());
+            let picked = upstream.pick(&Tried::default(), None, Arrival::New, Instant::now());
             *counts.entry(picked.map_or(usize::MAX, |picked| picked.index)).or_insert(0) += 1;
         }
         counts
@@ -242,7 +336,7 @@ mod tests {
     fn a_retry_goes_to_another_tier_before_it_goes_to_the_same_backend_again() {
         let upstream = upstream(&[0, 7], |_| {});
         let mut tried = Tried::default();
-        let pick = |tried: &Tried| upstream.pick(tried, None, Instant::now()).unwrap().index;
+        let pick = |tried: &Tried| upstream.pick(tried, None, Arrival::New, Instant::now()).unwrap().index;
         assert_eq!(pick(&tried), 0);
         tried.add(0);
         assert_eq!(pick(&tried), 1);
@@ -282,7 +376,7 @@ mod tests {
     #[test]
     fn nobody_is_picked_among_nobody_and_one_is_picked_alone() {
         let nobody = upstream(&[0, 0], |config| config.backends.iter_mut().for_each(|one| one.weight = 0));
-        assert!(!nobody.has_fit() && nobody.pick(&Tried::default(), None, Instant::now()).is_none());
+        assert!(!nobody.has_fit() && nobody.pick(&Tried::default(), None, Arrival::New, Instant::now()).is_err());
         assert_eq!(all_in_turn(&upstream(&[3], |_| {}), 3), BTreeMap::from([(0, 3)]));
     }
 
@@ -294,7 +388,8 @@ mod tests {
                 config.balance = balance.clone();
             });
             let share = |now: Instant| {
-                let picks = (0..2000).filter(|_| upstream.pick(&Tried::default(), None, now).unwrap().index == 0);
+                let picks =
+                    (0..2000).filter(|_| upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap().index == 0);
                 picks.count() as f64 / 2000.0
             };
             let now = Instant::now();
@@ -320,16 +415,15 @@ mod tests {
     }
 
     fn attempt(upstream: &Upstream, outcome: Outcome, now: Instant) -> usize {
-        let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+        let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
         picked.sent(None, now);
         picked.judge(outcome, now);
         picked.index
     }
 
-    /// As the checks do it when a configuration is put in force.
     fn watched(tiers: &[u32], change: impl FnOnce(&mut config::Upstream)) -> Upstream {
         let upstream = upstream(tiers, change);
-        upstream.state.conduct.follow(upstream.backends.iter().map(|backend| &**backend));
+        upstream.take_effect();
         upstream
     }
 
@@ -337,7 +431,7 @@ mod tests {
 
     fn fails(place: usize) -> impl Fn(&Upstream, Instant) -> usize {
         move |upstream, now| {
-            let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+            let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
             picked.judge(if picked.index == place { FAILED } else { Outcome::Served }, now);
             picked.index
         }
@@ -376,7 +470,7 @@ mod tests {
         let (upstream, now) = (watched(&[0, 0, 0], |_| {}), Instant::now());
         for turn in 0..100 {
             for _ in 0..3 {
-                let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+                let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
                 picked.judge(if picked.index == 2 && turn % 3 == 0 { FAILED } else { Outcome::Served }, now);
             }
         }
@@ -393,7 +487,7 @@ mod tests {
         let mut out_after = None;
         for step in 0..300 {
             let now = start + Duration::from_millis(step * 10);
-            let mut picked = upstream.pick(&Tried::default(), None, now).unwrap();
+            let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
             picked.sent(None, now);
             match picked.index {
                 0 => stuck.push(picked),
@@ -413,7 +507,8 @@ mod tests {
     #[test]
     fn a_slow_request_or_two_is_no_stall() {
         let (upstream, start) = (watched(&[0, 0, 0], |_| {}), Instant::now());
-        let mut slow: Vec<InFlight> = (0..6).map(|_| upstream.pick(&Tried::default(), None, start).unwrap()).collect();
+        let mut slow: Vec<InFlight> =
+            (0..6).map(|_| upstream.pick(&Tried::default(), None, Arrival::New, start).unwrap()).collect();
         slow.iter_mut().for_each(|attempt| attempt.sent(None, start));
         for step in 0..1000 {
             let now = start + Duration::from_millis(step * 10);

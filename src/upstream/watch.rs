@@ -1,4 +1,4 @@
-//! Looking at the conduct of all backends on a timer: who has stalled, who stands out, whose probe is due.
+//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, where there is room again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
         ticks = ticks.wrapping_add(1);
         for upstream in &upstreams {
             upstream.tick(Instant::now());
+            // A backend may have come back, or a reload raised a ceiling.
+            upstream.call_if_room();
             if ticks.is_multiple_of(TICKS_PER_WINDOW) {
                 upstream.compare(Instant::now());
             }

@@ -14,6 +14,7 @@ mod admin;
 mod answers;
 mod balancing;
 mod body_limits;
+mod ceilings;
 mod client_certificates;
 mod configuring;
 mod daemon;

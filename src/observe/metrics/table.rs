@@ -145,6 +145,12 @@ families! {
         "1 while too few backends are fit and health is ignored, else 0."
     PANIC_PICKS_TOTAL Counter "evenkeel_panic_picks_total" [Upstream]
         "Times a backend was picked with health ignored."
+    QUEUE_LENGTH Gauge "evenkeel_queue_length" [Upstream]
+        "Requests that wait since all backends have as many as they may."
+    QUEUED_TOTAL Counter "evenkeel_queued_total" [Upstream]
+        "Requests that waited since all backends had as many as they may."
+    SHED_TOTAL Counter "evenkeel_shed_total" [Upstream]
+        "Requests that were refused since all backends had as many as they may."
     BACKEND_HEALTHY Gauge "evenkeel_backend_healthy" [Upstream Backend]
         "1 if the backend is fit to serve, else 0."
     BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]
