@@ -9,7 +9,7 @@ use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 
 use crate::failure::Reason;
-use crate::wire::{Authority, Scheme, is_path};
+use crate::wire::{Authority, Scheme, is_framing_in_disguise, is_path};
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,7 @@ pub fn check(request: &RequestHeader, limits: Limits) -> Result<(), Reason> {
     let right = is_target(request)
         && names_one_host(request).is_some()
         && has_one_length(request)
+        && !request.headers.keys().any(|name| is_framing_in_disguise(name.as_str().as_bytes()))
         && request.headers.values().all(is_trimmed);
     if right { Ok(()) } else { Err(Reason::BadRequest) }
 }
@@ -135,6 +136,11 @@ mod tests {
             ("POST", "http://a/", &[("content-length", "5, 5")], bad),
             ("POST", "http://a/", &[("content-length", "+5")], bad),
             ("POST", "http://a/", &[("content-length", "")], bad),
+            ("POST", "http://a/", &[("content_length", "5")], bad),
+            ("POST", "http://a/", &[("transfer_encoding", "chunked")], bad),
+            ("GET", "http://a/", &[("x_other", "1")], Ok(())),
+            ("GET", "http://a!b/", &[], bad),
+            ("GET", "/", &[("host", "a,b;c")], bad),
             ("GET", "http://a/", &[("x", "1"); 11], Err(Reason::HeaderTooLarge)),
         ];
         let long = "y".repeat(1000);

@@ -72,7 +72,8 @@ impl<'a> Files<'a> {
     pub fn open(&mut self, path: &Path, name: &str) -> io::Result<Option<Node>> {
         self.watched.push(std::path::absolute(path)?);
         let opened = Source::open(path, name.to_owned(), LARGEST.0, 0)?;
-        let real = std::fs::canonicalize(path)?;
+        // A pipe has no other name.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         self.read.insert(real.clone(), None);
         self.chain.push(real);
         Ok(self.take(opened, None))

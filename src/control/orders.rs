@@ -23,17 +23,16 @@ pub struct Orders {
 /// HUP reloads, USR1 opens the log again, the admin address and the files have a say too. A library leaves signals to
 /// its host.
 pub async fn obey(mut reloader: Reloader, orders: Orders, lifecycle: &Lifecycle) {
-    let Orders { signals: Some([mut hangup, mut user1]), mut told } = orders else {
-        return std::future::pending().await;
-    };
+    let Orders { signals, mut told } = orders;
+    let [mut hangup, mut user1] = signals.map_or([None, None], |signals| signals.map(Some));
     let mut look = tokio::time::interval(watch::INTERVAL);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let trial_ends = reloader.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.until);
         let command = tokio::select! {
-            _ = hangup.recv() => Some(reload(Cause::Signal)),
-            _ = user1.recv() => { reloader.reopen_log(); None }
-            command = told.recv() => command.map(|command| (Cause::Api, command)),
+            () = heard(&mut hangup) => Some(reload(Cause::Signal)),
+            () = heard(&mut user1) => { reloader.reopen_log(); None }
+            Some(command) = told.recv() => Some((Cause::Api, command)),
             () = at(trial_ends), if !lifecycle.draining() => { tokio::task::block_in_place(|| reloader.go_back()); None }
             _ = look.tick(), if reloader.watch.is_some() => {
                 let changed = reloader.watch.as_mut().is_some_and(|watch| tokio::task::block_in_place(|| watch.has_changed()));
@@ -43,6 +42,14 @@ pub async fn obey(mut reloader: Reloader, orders: Orders, lifecycle: &Lifecycle)
         let Some((cause, command)) = command else { continue };
         // It may wait for names to resolve; checks and admin go on meanwhile.
         tokio::task::block_in_place(|| follow(&mut reloader, cause, command, lifecycle));
+    }
+}
+
+/// Never, if nobody listens for it.
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

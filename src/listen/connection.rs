@@ -134,6 +134,8 @@ where
     stream.expect_head(due);
     let allowed = app.listener.settings().http2;
     match Box::pin(protocol(&mut stream, allowed)).await {
+        // What stands for it is served below.
+        None if stream.refused().is_some() => {}
         None => return,
         Some(Spoken::Http2) => {
             stream.speak_http2();

@@ -42,6 +42,8 @@ pub struct Meter {
     have: usize,
     /// How much of a payload is still to come.
     skip: u32,
+    /// A head has begun, and its last frame has not come.
+    head_open: bool,
     idle: Budget,
     resets: Budget,
     last_stream: u32,
@@ -69,7 +71,21 @@ impl Budget {
 impl Meter {
     /// For a connection whose preface is still to be read.
     pub fn new(now: Tick) -> Meter {
-        Meter { head: [0; HEAD], have: 0, skip: PREFACE, idle: IDLE_FRAMES, resets: RESETS, last_stream: 0, now }
+        Meter {
+            head: [0; HEAD],
+            have: 0,
+            skip: PREFACE,
+            head_open: false,
+            idle: IDLE_FRAMES,
+            resets: RESETS,
+            last_stream: 0,
+            now,
+        }
+    }
+
+    /// Whether a head has begun without its end.
+    pub fn head_is_open(&self) -> bool {
+        self.head_open
     }
 
     /// These bytes were sent to the client.
@@ -113,7 +129,12 @@ impl Meter {
         const DATA: u8 = 0;
         const HEADERS: u8 = 1;
         const RST_STREAM: u8 = 3;
-        let [long, middle, short, kind, _, stream @ ..] = self.head;
+        const CONTINUATION: u8 = 9;
+        const END_HEADERS: u8 = 4;
+        let [long, middle, short, kind, flags, stream @ ..] = self.head;
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.head_open = flags & END_HEADERS == 0;
+        }
         self.skip = u32::from_be_bytes([0, long, middle, short]);
         let paid = match kind {
             DATA => true,

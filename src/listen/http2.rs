@@ -21,7 +21,7 @@ use super::connection::App;
 use super::deadline::LINGER;
 use super::http2_stream::Http2Stream;
 use super::listener::Settings;
-use super::metered::Metered;
+use super::metered::{Metered, Traffic};
 
 /// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
 /// a 100 ms path to 5 Mbit/s.
@@ -63,32 +63,41 @@ where
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     };
+    let traffic = stream.traffic();
     // The settings as they are now: the client is told of them once.
     let settings = app.listener().settings().clone();
     let Ok(mut connection) = options(&settings).handshake::<_, Bytes>(stream).await else { return };
     let active = Arc::new(Active::default());
-    let mut draining = false;
+    let mut closing = false;
     loop {
-        // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its whole
-        // grace period.
-        let idle = if draining { LINGER } else { settings.keep_alive };
+        let limit =
+            if closing { Limit::Closing(settings.response_write_idle) } else { Limit::Idle(settings.keep_alive) };
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|draining| *draining), if !draining => {
-                draining = true;
-                // GOAWAY; what is under way ends well (RFC 9113, section 6.8).
-                connection.graceful_shutdown();
-                continue;
+            _ = shutdown.wait_for(|draining| *draining), if !closing => None,
+            accepted = connection.accept() => Some(accepted),
+            // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its
+            // whole grace period.
+            () = active.idle(limit, &traffic) => {
+                if closing {
+                    return;
+                }
+                None
             }
-            accepted = connection.accept() => accepted,
-            () = active.idle(idle) => return,
+        };
+        let Some(accepted) = accepted else {
+            closing = true;
+            // GOAWAY; what is under way ends well (RFC 9113, section 6.8).
+            connection.graceful_shutdown();
+            continue;
         };
         let Some(Ok((request, mut respond))) = accepted else { return };
         if request.method() == Method::CONNECT {
             refuse(&mut respond, StatusCode::METHOD_NOT_ALLOWED);
             continue;
         }
-        let session = ServerSession::new_custom(Box::new(Http2Stream::new(request, respond, digest.clone())));
+        let session =
+            ServerSession::new_custom(Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone())));
         let (app, guard, shutdown) = (app.clone(), Active::begin(&active), shutdown.clone());
         tokio::spawn(async move {
             let _guard = guard;
@@ -122,6 +131,15 @@ fn refuse(respond: &mut SendResponse<Bytes>, status: StatusCode) {
     drop(respond.send_response(response, true));
 }
 
+/// How long a connection without requests waits.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// For another request.
+    Idle(Duration),
+    /// For its client to take more of what there is, and then to leave.
+    Closing(Duration),
+}
+
 /// How many requests are under way.
 #[derive(Debug, Default)]
 struct Active {
@@ -135,12 +153,24 @@ impl Active {
         Guard(active.clone())
     }
 
-    /// Ends when there has been none for this long.
-    async fn idle(&self, limit: Duration) {
-        while self.count.load(Ordering::Relaxed) != 0 {
-            self.none.notified().await;
+    /// Ends when there has been none for so long, and the client has taken nothing of what the library still holds.
+    async fn idle(&self, limit: Limit, traffic: &Traffic) {
+        loop {
+            while self.count.load(Ordering::Relaxed) != 0 {
+                self.none.notified().await;
+            }
+            let written = traffic.written.load(Ordering::Relaxed);
+            let limit = match limit {
+                Limit::Idle(limit) => limit,
+                // Frames make what is written more than what was given: only a little can be missed.
+                Limit::Closing(limit) if traffic.given.load(Ordering::Relaxed) > written => limit,
+                Limit::Closing(_) => LINGER,
+            };
+            tokio::time::sleep(limit).await;
+            if self.count.load(Ordering::Relaxed) == 0 && traffic.written.load(Ordering::Relaxed) == written {
+                return;
+            }
         }
-        tokio::time::sleep(limit).await;
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use super::client::interrupt_in;
+use super::metered::Traffic;
 use crate::interrupt::{Doing, Interrupt};
 
 /// What is kept of a body to be sent again, as for HTTP/1.1.
@@ -47,13 +49,19 @@ pub struct Http2Stream {
     sent: usize,
     kept: Option<FixedBuffer>,
     digest: Digest,
+    traffic: Arc<Traffic>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     drain_timeout: Option<Duration>,
 }
 
 impl Http2Stream {
-    pub(super) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, digest: Digest) -> Http2Stream {
+    pub(super) fn new(
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        digest: Digest,
+        traffic: Arc<Traffic>,
+    ) -> Http2Stream {
         let (head, body) = request.into_parts();
         Http2Stream {
             request: head.into(),
@@ -66,6 +74,7 @@ impl Http2Stream {
             sent: 0,
             kept: None,
             digest,
+            traffic,
             read_timeout: None,
             write_timeout: None,
             drain_timeout: None,
@@ -144,6 +153,7 @@ impl Http2Stream {
                 .or_err(ErrorType::WriteError, "waiting for room")?;
             let now = data.split_to(room.min(data.len()));
             self.sent += now.len();
+            self.traffic.given.fetch_add(now.len() as u64, Ordering::Relaxed);
             let last = end && data.is_empty();
             answer.send_data(now, last).or_err(ErrorType::WriteError, "sending a part of an answer")?;
             self.ended = last;

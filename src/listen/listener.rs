@@ -25,6 +25,8 @@ pub enum Http2 {
 pub struct Settings {
     /// From the first byte (on a new connection: from accept) to the end of the head; also the TLS handshake.
     pub request_header: Duration,
+    /// How long a client may take nothing of its answer.
+    pub response_write_idle: Duration,
     /// How long a kept connection may be idle.
     pub keep_alive: Duration,
     /// The most bytes of a head, or of a decoded HTTP/2 header list.

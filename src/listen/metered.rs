@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::deadline::Tick;
+use super::deadline::{Awaited, Tick, Ticket};
 use super::flood::{Flood, Meter, farewell};
 use super::stream::EdgeStream;
 
@@ -26,11 +26,47 @@ pub struct Metered {
     meter: Meter,
     /// The last write was not taken whole, so that a frame may be half written.
     half_written: bool,
+    traffic: Arc<Traffic>,
+    /// When the head that has begun without its end must be complete.
+    head_due: Option<Tick>,
+    ticket: Option<Ticket>,
+}
+
+/// What has gone out of a connection.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes of answers' bodies that the library was given.
+    pub given: AtomicU64,
+    /// Bytes of whatever kind that the client's system has taken.
+    pub written: AtomicU64,
 }
 
 impl Metered {
     pub(super) fn new(stream: Box<EdgeStream>) -> Metered {
-        Metered { stream, meter: Meter::new(Tick::now()), half_written: false }
+        let meter = Meter::new(Tick::now());
+        Metered { stream, meter, half_written: false, traffic: Arc::default(), head_due: None, ticket: None }
+    }
+
+    /// What has gone out.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
+    }
+
+    /// Whether a head has begun that is late: its frames come without the last (RFC 9113, section 6.10).
+    fn head_is_late(&mut self, context: &Context<'_>) -> bool {
+        if !self.meter.head_is_open() {
+            self.head_due = None;
+            self.ticket = None;
+            return false;
+        }
+        let client = self.stream.client();
+        let due = *self.head_due.get_or_insert_with(|| Tick::after(client.listener.settings().request_header));
+        if due.passed() {
+            client.listener.counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        self.ticket.get_or_insert_with(|| Ticket::new(context.waker(), due, Awaited::Progress));
+        false
     }
 
     /// Says farewell, and gives the error that ends the connection.
@@ -52,6 +88,9 @@ impl AsyncRead for Metered {
         let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
         let read = buffer.filled().get(before..).unwrap_or_default();
         match this.meter.received(read, Tick::now()) {
+            Ok(()) if outcome.is_pending() && this.head_is_late(context) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Ok(()) => outcome,
             Err(flood) => Poll::Ready(Err(this.end(context, flood))),
         }
@@ -65,6 +104,7 @@ impl AsyncWrite for Metered {
         let wrote = if let Poll::Ready(Ok(wrote)) = outcome { wrote } else { 0 };
         this.half_written = wrote < bytes.len();
         this.meter.sent(wrote);
+        this.traffic.written.fetch_add(wrote as u64, Ordering::Relaxed);
         outcome
     }
 

@@ -142,6 +142,9 @@ impl EdgeStream {
 
     /// What is read from here on, or was read ahead, is the next request.
     pub(super) fn begin_request(&mut self) {
+        if self.refused().is_some() {
+            return;
+        }
         *self.with_proxy.get_mut() = false;
         *self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         self.inbound.begin();

@@ -32,7 +32,7 @@ pub const BODY_THAT_MAY_NOT_COME: Duration = Duration::from_secs(1);
 /// pingora's, when the client cannot be written to.
 pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -> Result<()> {
     let Some(status) = reason.status() else { return Ok(()) };
-    if closes(reason) || body_may_not_come(session, status) {
+    if closes(reason) || body_may_not_come(session, context, status) {
         session.set_keepalive(None);
     }
     let accept = session.req_header().headers.get_all(ACCEPT);
@@ -100,8 +100,9 @@ pub fn fit_http10(session: &mut Session, response: &mut ResponseHeader) {
 
 /// Whether a client that waits for a 100 is answered without: it may then leave the body away or send it, and
 /// nobody can tell what follows (RFC 9110, section 10.1.1).
-pub fn body_may_not_come(session: &mut Session, status: StatusCode) -> bool {
-    !status.is_informational() && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done()
+pub fn body_may_not_come(session: &mut Session, context: &Context, status: StatusCode) -> bool {
+    let waits = session.req_header().headers.contains_key(EXPECT) && !context.continued;
+    waits && !status.is_informational() && session.body_bytes_read() == 0 && !session.is_body_done()
 }
 
 /// Whether it is in doubt where the request ends, or too far away, so that nothing more is read after it.

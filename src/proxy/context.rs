@@ -54,6 +54,8 @@ pub struct Context {
     /// Whether the client has said that it reads trailers.
     trailers: bool,
     failure: Option<Reason>,
+    /// The client was told to go on with its body.
+    pub(super) continued: bool,
     /// The client has its whole answer, and may still send what nobody waits for.
     pub(super) told: bool,
     counted: Option<InFlight>,
@@ -79,6 +81,7 @@ impl Context {
             identity: Identity::of(Peer { address: None, scheme: Scheme::Http }),
             trailers: false,
             failure: None,
+            continued: false,
             told: false,
             counted: None,
         }

@@ -29,7 +29,7 @@ pub async fn answer(session: &mut Session, context: &Context, lifecycle: &Lifecy
         }
     };
     context.change_answer(session, &mut response)?;
-    if lifecycle.draining() || body_may_not_come(session, response.status) {
+    if lifecycle.draining() || body_may_not_come(session, context, response.status) {
         session.set_keepalive(None);
     }
     let head_only = body.is_empty() || session.req_header().method == Method::HEAD;

@@ -14,7 +14,7 @@ impl Context {
             HashKey::ClientAddress => self.client_address().map(|address| Key::of_text(&address)),
             HashKey::Header(name) => request.headers.get(name).map(|value| Key::of(value.as_bytes())),
             HashKey::Cookie(name) => cookies::values(&request.headers, name).next().map(Key::of),
-            HashKey::Path => Some(Key::of(request.uri.path().as_bytes())),
+            HashKey::Path => Some(Key::of(self.normal_path().unwrap_or(request.uri.path()).as_bytes())),
             HashKey::Query => request.uri.query().map(|query| Key::of(query.as_bytes())),
             HashKey::Parameter(name) => parameter(request.uri.query()?, name).map(|value| Key::of(value.as_bytes())),
         }

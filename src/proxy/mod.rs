@@ -192,11 +192,12 @@ impl ProxyHttp for Proxy {
             listen::open_tunnel(session);
         } else if self.lifecycle.draining() {
             session.set_keepalive(None);
-        } else if answer::body_may_not_come(session, response.status) {
+        } else if answer::body_may_not_come(session, context, response.status) {
             session.set_keepalive(None);
             // Nobody waits long for a body that need not come any more.
             session.set_read_timeout(Some(answer::BODY_THAT_MAY_NOT_COME));
         }
+        context.continued |= response.status == StatusCode::CONTINUE;
         if !response.status.is_informational() {
             listen::keep_date(session, response);
         }

@@ -160,6 +160,11 @@ impl Context {
         })
     }
 
+    /// The path in its one form, if it did not come in it.
+    pub(super) fn normal_path(&self) -> Option<&str> {
+        self.paths.normal.as_deref()
+    }
+
     /// The path after the rewrite, if that has changed it.
     pub(super) fn rewritten_path(&self) -> Option<&str> {
         self.paths.rewritten.as_deref()

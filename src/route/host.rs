@@ -112,6 +112,15 @@ impl Host {
         };
         let host = authority.get(..end.unwrap_or(authority.len())).unwrap_or_default();
         let host = host.strip_suffix(b".").unwrap_or(host);
+        // An address has many spellings (RFC 5952), of which rules have one.
+        let address = host.strip_prefix(b"[").and_then(|rest| std::str::from_utf8(rest.strip_suffix(b"]")?).ok());
+        if let Some(address) = address.and_then(|text| text.parse::<Ipv6Addr>().ok()) {
+            return Host::of_name(format!("[{address}]").as_bytes());
+        }
+        Host::of_name(host)
+    }
+
+    fn of_name(host: &[u8]) -> Host {
         let mut bytes = [0; LONGEST];
         let length = match bytes.get_mut(..host.len()) {
             Some(place) => {

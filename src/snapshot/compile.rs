@@ -118,6 +118,7 @@ fn listener_settings(written: &config::Listener) -> Result<Settings, CompileErro
     let tls = written.tls.as_ref().map(|tls| tls::server_config(tls, http2)).transpose();
     Ok(Settings {
         request_header: written.timeouts.request_header,
+        response_write_idle: written.timeouts.response_write_idle,
         keep_alive: written.timeouts.keep_alive,
         header_bytes: u32::try_from(written.limits.request_header.0).unwrap_or(u32::MAX),
         header_fields: written.limits.request_headers as usize,

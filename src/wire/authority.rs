@@ -42,8 +42,7 @@ impl<'a> Authority<'a> {
             _ => {
                 let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
                 let (name, rest) = bytes.split_at_checked(end)?;
-                let is_name = !name.is_empty() && name.iter().all(|byte| is_name(*byte));
-                (is_name.then_some(name)?, rest)
+                (is_name(name).then_some(name)?, rest)
             }
         };
         let port = match rest {
@@ -64,9 +63,12 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Letters, digits, and what is found between them in names that people really use.
-fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+/// Labels, with a dot between them and perhaps after the last (RFC 1034, section 3.1): letters, digits, and what else
+/// is found in names that people really use. Also an IPv4 address.
+fn is_name(name: &[u8]) -> bool {
+    let is_of_label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    name.split(|byte| *byte == b'.').all(|label| !label.is_empty() && label.iter().all(is_of_label))
 }
 
 #[cfg(test)]
@@ -112,6 +114,10 @@ mod tests {
             "a#",
             "[fe80::1%25eth0]",
             "a:000080",
+            ".",
+            "a..",
+            "a..b",
+            ".a",
         ] {
             assert!(Authority::parse(text.as_bytes()).is_none(), "{text}");
         }

@@ -51,6 +51,13 @@ pub fn are_target(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| is_of(*byte, TARGET))
 }
 
+/// Whether a name is that of a field that frames but for an underscore, which some backends read as the hyphen; they
+/// would frame by it.
+pub fn is_framing_in_disguise(name: &[u8]) -> bool {
+    matches!(name.len(), 14 | 17)
+        && (name.eq_ignore_ascii_case(b"content_length") || name.eq_ignore_ascii_case(b"transfer_encoding"))
+}
+
 /// Whether these bytes are a path, perhaps with a query (RFC 9112, section 3.2.1).
 pub fn is_path(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'/') && are_target(bytes)

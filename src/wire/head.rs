@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::authority::{Authority, Scheme};
 use super::body::Body;
-use super::bytes::{are_target, are_token, are_value, is_token, trimmed};
+use super::bytes::{are_target, are_token, are_value, is_framing_in_disguise, is_token, trimmed};
 use crate::failure::Reason;
 
 /// The longest target that pingora's parser takes, less some room.
@@ -253,10 +253,7 @@ impl Reader {
                 }
                 self.coding = Some(transfer_coding(value).ok_or(Reason::BadRequest)?);
             }
-            // Some backends read an underscore as the hyphen, and would frame by these.
-            14 | 17 if name.contains(&b'_') && (is(name, b"content_length") || is(name, b"transfer_encoding")) => {
-                return Err(Reason::BadRequest);
-            }
+            14 | 17 if is_framing_in_disguise(name) => return Err(Reason::BadRequest),
             _ => {}
         }
         Ok(())

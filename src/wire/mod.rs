@@ -12,7 +12,7 @@ mod head;
 
 pub use authority::{Authority, Scheme};
 pub use body::Body;
-pub use bytes::is_path;
+pub use bytes::{is_framing_in_disguise, is_path};
 pub use head::{Head, Limits, Reader};
 
 #[cfg(test)]

@@ -303,7 +303,7 @@ fn a_head_that_is_never_finished_does_not_keep_its_connection() {
     assert_eq!(client.outcome(1).text(), "fine");
     client.send(&frame(HEADERS, END_STREAM, 3, &block(&request("GET", "/"))));
     let begun = Instant::now();
-    assert_eq!(client.end_of_connection(Duration::from_secs(10)), End::Closed);
+    assert!(matches!(client.end_of_connection(Duration::from_secs(10)), End::Closed | End::GoAway(_)));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 

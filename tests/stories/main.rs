@@ -27,6 +27,7 @@ mod http1_requests;
 mod http2;
 mod http2_abuse;
 mod http2_backends;
+mod http2_ends;
 mod http2_requests;
 mod identity;
 mod killing;

@@ -209,3 +209,40 @@ fn stop_and_status_work_while_the_file_is_in_the_middle_of_a_change() {
     assert!(balancer.wait_end().success());
     assert!(stop.wait().unwrap().success(), "{}", balancer.log());
 }
+
+#[test]
+fn the_commands_find_an_admin_address_on_a_unix_socket_and_one_for_all_addresses_with_its_token() {
+    let origin = Origin::named("here");
+    for everywhere in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = Balancer::before([origin.address]);
+        let (admin, text) = (setup.admin(), setup.text());
+        let written = match everywhere {
+            true => format!("address: \"0.0.0.0:{}\", token: \"${{EVENKEEL_STORY_TOKEN}}\"", admin.port()),
+            false => format!("address: \"unix:{}\"", folder.path().join("admin.sock").display()),
+        };
+        let text = text.replace(&format!("address: {admin}"), &written);
+        std::fs::write(folder.path().join("evenkeel.yaml"), text).unwrap();
+        let command = |arguments: &[&str]| {
+            let mut all = vec!["-c", "evenkeel.yaml"];
+            all.extend(arguments);
+            let mut command = crate::support::balancer::program(folder.path(), &all);
+            command.env("EVENKEEL_STORY_TOKEN", "open-sesame");
+            command
+        };
+        let mut child = command(&[]).spawn().unwrap();
+        let status = || command(&["status", "--json"]).output().unwrap();
+        eventually("a process that answers", || status().status.success(), || said(&status()));
+        assert!(command(&["reload"]).status().unwrap().success());
+        let name = origin.address.to_string();
+        assert!(command(&["drain", "--wait", &name]).status().unwrap().success());
+        let seen: Value = serde_json::from_slice(&status().stdout).unwrap();
+        assert_eq!(seen["upstreams"][0]["backends"][0]["state"], "drained");
+        assert_eq!(seen["status"]["generation"], 2);
+        let without =
+            crate::support::balancer::program(folder.path(), &["-c", "evenkeel.yaml", "status"]).output().unwrap();
+        assert_eq!(without.status.code(), Some(if everywhere { 1 } else { 0 }), "{}", said(&without));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
