@@ -52,20 +52,16 @@ pub fn template(address: &SocketAddr, upstream: &Upstream, tls: Option<(&ClientT
         // pingora's key for reuse knows nothing of the protocol.
         peer.group_key ^= HTTP2_GROUP;
     }
+    peer.options.idle_timeout = Some(timeouts.keep_alive);
+    with_timeouts(peer, timeouts)
+}
+
+/// The same peer with these time-outs, but for how long it is kept.
+pub fn with_timeouts(mut peer: HttpPeer, timeouts: &UpstreamTimeouts) -> HttpPeer {
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle));
     peer.options.write_timeout = Some(timeouts.idle);
-    peer.options.idle_timeout = Some(timeouts.keep_alive);
-    peer
-}
-
-/// The same peer with the time-outs of a route; those of a peer for an upgrade that are kept elsewhere stay so.
-pub fn with_timeouts(mut peer: HttpPeer, timeouts: &UpstreamTimeouts) -> HttpPeer {
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = peer.options.read_timeout.map(|_| timeouts.first_byte.max(timeouts.idle));
-    peer.options.write_timeout = peer.options.write_timeout.map(|_| timeouts.idle);
     peer
 }
 
@@ -80,8 +76,7 @@ pub fn within(mut peer: HttpPeer, left: Option<Duration>) -> HttpPeer {
 
 /// The peer for one attempt at an upgrade: reads are unbounded (`deadline` keeps their time), the stream is
 /// `connect`'s, and it is never pooled.
-pub fn for_upgrade(template: &HttpPeer, connect: PoliteConnect) -> HttpPeer {
-    let mut peer = template.clone();
+pub fn for_upgrade(mut peer: HttpPeer, connect: PoliteConnect) -> HttpPeer {
     peer.options.read_timeout = None;
     peer.options.write_timeout = None;
     peer.options.idle_timeout = Some(Duration::ZERO);

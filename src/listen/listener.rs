@@ -8,6 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
+use crate::wire::Limits;
+
 use super::household::{Household, Households};
 use crate::config::ProxyProtocol;
 
@@ -43,6 +45,13 @@ pub struct Settings {
     pub proxy_protocol: ProxyProtocol,
     /// TLS, if the listener terminates it.
     pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Settings {
+    /// How large a head of HTTP/1.1 may be.
+    pub fn head_limits(&self) -> Limits {
+        Limits { bytes: self.header_bytes as usize, fields: self.header_fields }
+    }
 }
 
 /// What a listener counts. All but the gauges only grow.

@@ -31,7 +31,6 @@ use super::listener::Live;
 use super::transport::Socket;
 use crate::failure::{Reason, wire_answer};
 use crate::interrupt::{Doing, Interrupt};
-use crate::wire::Limits;
 
 /// What is read ahead at a time; the parser starts with as much.
 const READ_AHEAD: usize = 4096;
@@ -149,7 +148,7 @@ impl EdgeStream {
         *self.interrupt.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         self.inbound.begin();
         if !self.ahead().is_empty() {
-            self.inbound.inspect(self.limits());
+            self.inbound.inspect(self.client.listener.settings().head_limits());
         }
     }
 
@@ -215,11 +214,6 @@ impl EdgeStream {
             Poll::Pending => self.poll_head_deadline(context).map(|()| false),
         })
         .await
-    }
-
-    fn limits(&self) -> Limits {
-        let settings = self.client.listener.settings();
-        Limits { bytes: settings.header_bytes as usize, fields: settings.header_fields }
     }
 
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
@@ -399,7 +393,7 @@ impl AsyncRead for EdgeStream {
                 }
                 // The rest of a head that came in pieces.
                 Stage::Head if !this.ahead().is_empty() => this.poll_read_ahead(context).map_ok(|bytes| {
-                    this.inbound.inspect(this.limits());
+                    this.inbound.inspect(this.client.listener.settings().head_limits());
                     bytes == 0
                 }),
                 Stage::Head | Stage::Body | Stage::Raw => {
@@ -408,10 +402,7 @@ impl AsyncRead for EdgeStream {
                         Poll::Ready(Ok(())) => {
                             let ended = buffer.filled().len() == before;
                             let (inbound, listener) = (&mut this.inbound, &this.client.listener);
-                            let limits = || {
-                                let settings = listener.settings();
-                                Limits { bytes: settings.header_bytes as usize, fields: settings.header_fields }
-                            };
+                            let limits = || listener.settings().head_limits();
                             if inbound.pass(buffer, before, limits).is_err() {
                                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                             }

@@ -112,13 +112,13 @@ impl Context {
         let now = Instant::now();
         self.attempts += 1;
         self.tried.add(in_flight.index);
-        let template = &in_flight.backend.peer;
         let upgrade = session.is_upgrade_req().then(PoliteConnect::default);
+        let peer = peer::with_timeouts(in_flight.backend.peer.clone(), &destination.timeouts);
         let peer = match &upgrade {
-            Some(connect) => peer::for_upgrade(template, connect.clone()),
-            None => template.clone(),
+            Some(connect) => peer::for_upgrade(peer, connect.clone()),
+            None => peer,
         };
-        let mut peer = peer::within(peer::with_timeouts(peer, &destination.timeouts), left);
+        let mut peer = peer::within(peer, left);
         // pingora times no body of HTTP/2.
         let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
@@ -210,6 +210,7 @@ impl Context {
 
     /// The backend has said all it had to say.
     pub(super) fn over(&mut self) {
+        self.told = true;
         self.waits_for(Phase::Over);
         if let Some(attempt) = &mut self.attempt
             && !attempt.switched

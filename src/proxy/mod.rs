@@ -214,7 +214,6 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        context.told |= end_of_stream;
         if end_of_stream {
             context.over();
         } else {
