@@ -258,9 +258,10 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
     let text = std::fs::read_to_string(balancer.file()).unwrap();
     let (from, to) = (dead.to_string(), alive.address.to_string());
     balancer.edit(|text| {
-        text.replace(&from, &to)
-            .replace("threads: 2", "threads: 3")
-            .replace("routes:\n", "routes:\n  - { name: lost, match: { path: { exact: /lost } }, respond: { status: 410 } }\n")
+        text.replace(&from, &to).replace("threads: 2", "threads: 3").replace(
+            "routes:\n",
+            "routes:\n  - { name: lost, match: { path: { exact: /lost } }, respond: { status: 410 } }\n",
+        )
     });
     let planned = balancer.command(&["plan"]);
     let shown = said(&planned);
