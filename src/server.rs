@@ -107,7 +107,12 @@ impl Prepared {
                 let (estate, predecessor) = handover::receive(path.as_ref(), account)
                     .map_err(|error| StartError(format!("cannot take over through `{path}`: {error}")))?;
                 let upstreams = compiled.snapshot.upstreams.iter().map(|upstream| &**upstream);
-                if operator::take_over(upstreams, &estate.decisions) == Taken::WhenRebuilt {
+                let taken = operator::take_over(upstreams, &estate.decisions);
+                let is_sticky = config.upstreams.iter().any(|upstream| upstream.sticky.is_some());
+                if let Some(secret) = estate.secret {
+                    compiled.snapshot.secret = secret;
+                }
+                if taken == Taken::WhenRebuilt || is_sticky {
                     compiled = compile(Some(&compiled.snapshot))?;
                     // Nobody has seen the former.
                     compiled.snapshot.generation = 1;

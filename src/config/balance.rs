@@ -122,7 +122,7 @@ fn read_key(report: &Report, entry: Entry<'_>) -> Option<HashKey> {
     let named = Entry { key: kind, node };
     match kind.text.as_str() {
         "header" => named.parsed(report, header).map(HashKey::Header),
-        "cookie" => named.parsed(report, |text| name(text, "a cookie", is_token)).map(HashKey::Cookie),
+        "cookie" => named.parsed(report, cookie_name).map(HashKey::Cookie),
         "query" => named.parsed(report, |text| name(text, "a parameter", is_parameter)).map(HashKey::Parameter),
         text => {
             let problem = Problem::at(kind.place, format!("no key is called `{text}`"));
@@ -135,6 +135,11 @@ fn read_key(report: &Report, entry: Entry<'_>) -> Option<HashKey> {
 fn header(text: &str) -> Result<HeaderName, Mistake> {
     let mistake = || Mistake::new(format!("`{text}` cannot be the name of a field"), "write one such as `x-user`");
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| mistake())
+}
+
+/// The name of a cookie.
+pub(super) fn cookie_name(text: &str) -> Result<String, Mistake> {
+    name(text, "a cookie", is_token)
 }
 
 fn name(text: &str, what: &str, fine: fn(u8) -> bool) -> Result<String, Mistake> {

@@ -31,6 +31,7 @@ mod routes;
 mod section;
 mod server;
 mod source;
+mod sticky;
 mod suggest;
 mod template;
 #[cfg(test)]
@@ -66,6 +67,7 @@ pub use problem::{Colour, Place, Problem, Problems};
 pub use retry::{Retry, RetryOn, RetryRule};
 pub use routes::{Action, Forward, Route, RouteTimeouts};
 pub use server::{copy as server_copy, defaults as server_defaults};
+pub use sticky::StickyCookie;
 pub use upstream_tls::{UpstreamTls, Verify};
 pub use upstreams::{Backend, Protocol, Upstream, UpstreamTimeouts};
 

@@ -96,7 +96,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    outlier_detection: { consecutive_failures: 7, ejection: 8s, max_ejected: 20%, stalls: off }\n    circuit_breaker: { requests_per_backend: 5, requests: 9, queue: 3, queue_timeout: 2s, shed: oldest }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
+        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    outlier_detection: { consecutive_failures: 7, ejection: 8s, max_ejected: 20%, stalls: off }\n    circuit_breaker: { requests_per_backend: 5, requests: 9, queue: 3, queue_timeout: 2s, shed: oldest }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    sticky: { cookie: { name: stay, max_age: 1h, secret_file: stay.secret } }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
@@ -126,6 +126,11 @@ fn every_key_of_an_upstream_changes_it() {
             attempts: 1,
             budget: Percent::clamped(5),
             on: RetryOn { connect: false, reset: true, refused: false },
+        }),
+        sticky: Some(StickyCookie {
+            name: "stay".to_owned(),
+            max_age: Some(Duration::from_secs(3600)),
+            secret_file: Some("/etc/evenkeel/stay.secret".into()),
         }),
         timeouts: UpstreamTimeouts {
             connect: Duration::from_secs(1),

@@ -13,6 +13,7 @@ use super::outlier_detection::{self, OutlierDetection};
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, Retry};
 use super::section::{Entry, Section, Switch, check_name, is_off, positive, switch};
+use super::sticky::{self, StickyCookie};
 use super::tree::{Node, Value};
 use super::upstream_tls::{self, UpstreamTls};
 use super::{Folder, Folders};
@@ -51,6 +52,8 @@ pub struct Upstream {
     pub circuit_breaker: Option<CircuitBreaker>,
     /// None: a request is tried once.
     pub retry: Option<Retry>,
+    /// None: a client goes wherever the policy sends its request.
+    pub sticky: Option<StickyCookie>,
     /// What is spoken to backends.
     pub protocol: Protocol,
     /// None: without TLS.
@@ -74,6 +77,7 @@ impl Upstream {
             outlier_detection: Some(OutlierDetection::default()),
             circuit_breaker: Some(CircuitBreaker::default()),
             retry: Some(Retry::default()),
+            sticky: None,
             protocol: Protocol::default(),
             tls: None,
             timeouts: UpstreamTimeouts::default(),
@@ -188,6 +192,7 @@ fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstre
         outlier_detection: outlier_detection::read(&mut section),
         circuit_breaker: circuit_breaker::read(&mut section),
         retry: retry::read(&mut section),
+        sticky: sticky::read(&mut section, folder),
         protocol: section.parsed("protocol", Protocol::default(), |text| match text {
             "http1" => Ok(Protocol::Http1),
             "http2" => Ok(Protocol::Http2),

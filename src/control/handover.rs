@@ -26,6 +26,7 @@ use rustix::net::{
 use super::account::Account;
 use crate::listen::Acceptor;
 use crate::upstream::operator::Decision;
+use crate::upstream::sticky::Secret;
 
 /// How long a successor waits to be given the sockets.
 const WAIT_FOR_SOCKETS: Duration = Duration::from_secs(60);
@@ -49,6 +50,8 @@ pub struct Estate {
     pub sockets: Sockets,
     /// What operators have decided about backends.
     pub decisions: Vec<Decision>,
+    /// What cookies were signed with.
+    pub secret: Option<Secret>,
 }
 
 /// The successor's end, once it has the sockets: its predecessor waits to hear that it serves.
@@ -133,6 +136,9 @@ pub fn send(path: &Path, estate: &Estate) -> io::Result<()> {
         let message = [DECISION, &serde_json::to_vec(decision).map_err(io::Error::other)?].concat();
         rustix::net::send(&to, &message, SendFlags::NOSIGNAL)?;
     }
+    if let Some(secret) = &estate.secret {
+        rustix::net::send(&to, &[SECRET, secret.bytes()].concat(), SendFlags::NOSIGNAL)?;
+    }
     // An empty message could not be told from the end of the connection.
     rustix::net::send(&to, END, SendFlags::NOSIGNAL)?;
     wait_readable(&to, WAIT_FOR_READY)?;
@@ -149,6 +155,9 @@ const END: &[u8] = b"\0end";
 
 /// What follows is a decision, as JSON.
 const DECISION: &[u8] = b"\0decision ";
+
+/// What follows is the secret.
+const SECRET: &[u8] = b"\0secret ";
 
 /// None if the other side left without a word: it only asked whether we wait.
 fn receive_all(from: &OwnedFd) -> io::Result<Option<Estate>> {
@@ -168,6 +177,10 @@ fn receive_all(from: &OwnedFd) -> io::Result<Option<Estate>> {
         }
         if let Some(decision) = name.strip_prefix(DECISION) {
             estate.decisions.push(serde_json::from_slice(decision).map_err(io::Error::other)?);
+            continue;
+        }
+        if let Some(secret) = name.strip_prefix(SECRET) {
+            estate.secret = Some(Secret::given(secret));
             continue;
         }
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
@@ -209,7 +222,11 @@ mod tests {
 
     fn estate(count: usize) -> Estate {
         let decision = serde_json::json!({ "upstream": "app", "backend": "127.0.0.1:1", "drained": true, "weight": 3 });
-        Estate { sockets: listening(count), decisions: vec![serde_json::from_value(decision).unwrap()] }
+        Estate {
+            sockets: listening(count),
+            decisions: vec![serde_json::from_value(decision).unwrap()],
+            secret: Secret::random().ok(),
+        }
     }
 
     fn listening(count: usize) -> Sockets {
@@ -249,7 +266,8 @@ mod tests {
             received
         });
         send_when_listening(&path, &given).unwrap();
-        let Estate { sockets: received, decisions } = successor.join().unwrap();
+        let Estate { sockets: received, decisions, secret } = successor.join().unwrap();
+        assert!(secret.is_some() && secret == given.secret);
         assert_eq!(decisions, given.decisions);
         assert_eq!(received.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), names);
         for (name, acceptor) in received {

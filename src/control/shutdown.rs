@@ -119,7 +119,7 @@ impl Ending {
             }
             let snapshot = self.current.load();
             let decisions = operator::decisions(snapshot.upstreams.iter().map(|upstream| &**upstream));
-            Ok(handover::Estate { sockets, decisions })
+            Ok(handover::Estate { sockets, decisions, secret: Some(snapshot.secret.clone()) })
         });
         shared.inspect_err(|error| log::error!(error:%; "sockets could not be shared; serving on")).ok()
     }

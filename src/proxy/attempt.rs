@@ -12,7 +12,6 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
-use crate::balance::Key;
 use crate::config::Protocol;
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
@@ -63,23 +62,17 @@ impl Context {
     /// Why the request goes to no backend. Its connection is as good as before: an overload or an outage must not cost
     /// everybody a handshake per request.
     pub(super) async fn reserve(&mut self, session: &Session) -> std::result::Result<(), Reason> {
-        let key = self.balance_key(session);
-        self.reserved = Some(self.seek(key).await?);
+        self.affinity = self.affinity_of(session.req_header());
+        self.reserved = Some(self.seek().await?);
         Ok(())
     }
 
-    async fn seek(&self, key: Option<Key>) -> std::result::Result<InFlight, Reason> {
+    async fn seek(&self) -> std::result::Result<InFlight, Reason> {
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let destination = destination.ok_or(Reason::NoBackend)?;
         let left = Limits::left(&destination.timeouts, self.began);
         let deadline = left.map(|left| Instant::now() + left);
-        Ok(destination.upstream.seek(&self.tried, key, deadline).await?)
-    }
-
-    /// What the request is hashed by, where the policy hashes and the request has it.
-    fn balance_key(&self, session: &Session) -> Option<Key> {
-        let destination = self.route.as_ref()?.destination(self.destination)?;
-        self.hashed_by(destination.upstream.config.balance.key()?, session.req_header())
+        Ok(destination.upstream.seek(&self.tried, self.affinity, deadline).await?)
     }
 
     /// Picks a backend for another attempt, unless one is reserved.
@@ -94,7 +87,7 @@ impl Context {
         }
         let in_flight = match self.reserved.take() {
             Some(reserved) => Ok(reserved),
-            None => self.seek(self.balance_key(session)).await,
+            None => self.seek().await,
         };
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let (in_flight, destination) = match (in_flight, destination) {

@@ -20,6 +20,7 @@ use crate::identity::{Believed, Identity, Peer, Scheme};
 use crate::listen::{self, Client, Listener};
 use crate::request_id::RequestId;
 use crate::snapshot::{ListenerRules, Route, Snapshot};
+use crate::upstream::sticky::Affinity;
 use crate::upstream::{self, Tried};
 
 /// How long the rest of a body that nobody wants may take to arrive before the connection is closed instead
@@ -45,6 +46,8 @@ pub struct Context {
     /// Attempts begun.
     pub attempts: u32,
     pub(super) tried: Tried,
+    /// What ties it to a backend.
+    pub(super) affinity: Affinity,
     /// The backend of the first attempt, until that begins.
     pub(super) reserved: Option<upstream::in_flight::InFlight>,
     pub(super) attempt: Option<Attempt>,
@@ -74,6 +77,7 @@ impl Context {
             paths: Paths::default(),
             attempts: 0,
             tried: Tried::default(),
+            affinity: Affinity::default(),
             reserved: None,
             attempt: None,
             client: None,

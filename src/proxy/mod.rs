@@ -24,6 +24,7 @@ mod hash_key;
 mod http10;
 mod record;
 mod routing;
+mod sticky;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -143,6 +144,7 @@ impl ProxyHttp for Proxy {
         context.retarget(session, request)?;
         context.name_host(request)?;
         fields::to_backend(request, context.origin())?;
+        context.conceal_sticky_cookie(request)?;
         context.change_request(session, request)
     }
 
@@ -185,6 +187,7 @@ impl ProxyHttp for Proxy {
         forward::answer::put_right(response);
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             context.change_answer(session, response)?;
+            context.stick(response)?;
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.

@@ -14,6 +14,7 @@ use crate::listen::{Http2, Listener, Settings, tls};
 use crate::observe::access_log::AccessLog;
 use crate::route::Table;
 use crate::units::Limit;
+use crate::upstream::sticky::Secret;
 use crate::upstream::{Upstream, resolve};
 
 /// Why a configuration that is right in itself cannot be used on this machine.
@@ -73,7 +74,10 @@ pub fn compile(
         }
         settings.push((listener, wanted));
     }
-    let upstreams = config.upstreams.iter().map(|written| upstream(written, former)).collect::<Result<Vec<_>, _>>()?;
+    let secret = former.map_or_else(Secret::random, |former| Ok(former.secret.clone()));
+    let secret = secret.map_err(|error| CompileError(error.to_string()))?;
+    let upstreams = config.upstreams.iter().map(|written| upstream(written, &secret, former));
+    let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
     let mut routes = Vec::new();
     let kept = counters(former);
     for written in &config.routes {
@@ -91,6 +95,7 @@ pub fn compile(
         path_normalization: config.path_normalization,
         listeners: rules,
         upstreams,
+        secret,
         client_address: config.client_address.clone(),
         via: config.via.as_deref().and_then(Via::new),
         error_pages: config.error_pages.clone(),
@@ -99,12 +104,24 @@ pub fn compile(
     Ok(Compiled { snapshot, settings })
 }
 
-fn upstream(written: &config::Upstream, former: Option<&Snapshot>) -> Result<Arc<Upstream>, CompileError> {
+fn upstream(
+    written: &config::Upstream,
+    secret: &Secret,
+    former: Option<&Snapshot>,
+) -> Result<Arc<Upstream>, CompileError> {
     let former = former.and_then(|former| former.upstreams.iter().find(|upstream| upstream.name == written.name));
     let resolved = resolve::resolve(written).map_err(CompileError)?;
     let tls = written.tls.as_ref().map(ClientTls::read).transpose();
     let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
-    Ok(Arc::new(Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref))))
+    let upstream = Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref));
+    let file = written.sticky.as_ref().and_then(|cookie| cookie.secret_file.as_deref());
+    Ok(Arc::new(match file {
+        None => upstream.signed_with(secret),
+        Some(file) => upstream.signed_with(&Secret::read(file).map_err(|error| {
+            let (file, name) = (file.display(), &written.name);
+            CompileError(format!("upstream `{name}`: the secret `{file}` cannot be used: {error}"))
+        })?),
+    }))
 }
 
 /// What routes have counted, by their names.

@@ -21,6 +21,7 @@ use crate::listen::Listener;
 use crate::observe::access_log::AccessLog;
 use crate::route::{Normalisation, Table};
 use crate::upstream::Upstream;
+use crate::upstream::sticky::Secret;
 
 /// One generation of the rules.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ pub struct Snapshot {
     pub listeners: Vec<Option<ListenerRules>>,
     /// All upstreams, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What the cookies of clients that stay are signed with, where the configuration names no secret. Processes that
+    /// follow each other have the same.
+    pub secret: Secret,
     /// Whose word on the client's address is believed.
     pub client_address: identity::Rules,
     /// Our entry in the field `Via`, if we make one.

@@ -13,6 +13,7 @@ use super::outcome::Outcome;
 use super::pick::{Arrival, NoPick, Tried};
 use super::resolve::resolve;
 use super::standing::Against;
+use super::sticky::Affinity;
 use crate::balance::tiers::Health;
 use crate::balance::{Key, outlier};
 use crate::config::{self, Balance, CircuitBreaker, HashKey, OutlierDetection};
@@ -97,6 +98,7 @@ fn pick(upstream: &Upstream, running: &mut Vec<InFlight>, rng: &mut Rng, now: In
         places.insert(place);
     }
     let key = rng.bool().then(|| Key::of(&rng.u32(..).to_le_bytes()));
+    let affinity = Affinity { key, place: rng.bool().then(|| rng.usize(0..upstream.backends.len())) };
     let serving = upstream.serving();
     let fit: BTreeSet<usize> = (0..upstream.backends.len())
         .filter(|place| {
@@ -106,7 +108,7 @@ fn pick(upstream: &Upstream, running: &mut Vec<InFlight>, rng: &mut Rng, now: In
         .collect();
     let before: Vec<bool> = upstream.backends.iter().map(|backend| backend.state.is_fit()).collect();
     let probes = upstream.state.conduct.has_probe();
-    match upstream.pick(&tried, key, Arrival::New, now) {
+    match upstream.pick(&tried, affinity, Arrival::New, now) {
         Ok(mut picked) => {
             let backend = &upstream.backends[picked.index];
             assert!(backend.weight > 0, "picked without a weight");

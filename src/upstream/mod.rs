@@ -19,6 +19,7 @@ pub mod resolve;
 mod retry_budget;
 mod selector;
 pub mod standing;
+pub mod sticky;
 mod tier;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use self::pick::Tried;
 use self::pick::{Ceilings, Panic};
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
+use self::sticky::{Secret, Sticky};
 use self::tier::Tier;
 use crate::balance::peak_ewma::Tick;
 use crate::config;
@@ -52,6 +54,8 @@ pub struct Upstream {
     pub backends: Vec<Arc<Backend>>,
     /// What is counted and kept for the whole upstream.
     pub state: Arc<UpstreamState>,
+    /// The cookies of clients that stay; none if they do not.
+    pub sticky: Option<Sticky>,
     /// By number.
     pub tiers: Box<[Tier]>,
     by_address: HashMap<SocketAddr, usize>,
@@ -211,12 +215,19 @@ impl Upstream {
         }
         Upstream {
             name: config.name.clone(),
+            sticky: None,
             tiers: Tier::all(&config.balance, &backends),
             state,
             by_address,
             backends,
             config,
         }
+    }
+
+    /// Clients stay at its backends, if it is so configured, by cookies that are signed with this secret.
+    pub fn signed_with(self, secret: &Secret) -> Upstream {
+        let sticky = self.config.sticky.as_ref().map(|cookie| Sticky::new(cookie, secret, &self.backends));
+        Upstream { sticky, ..self }
     }
 
     /// Counts a request, which earns its share of the retry budget.

@@ -10,8 +10,9 @@ use super::Upstream;
 use super::in_flight::{InFlight, Purpose};
 use super::selector::Sight;
 use super::standing::Against;
+use super::sticky::Affinity;
+use crate::balance::slow_start;
 use crate::balance::tiers::{self, Health, Serving};
-use crate::balance::{Key, slow_start};
 use crate::units::Limit;
 
 /// How often a pick is made anew since another core was quicker, before it is said that there is no room.
@@ -95,19 +96,20 @@ impl Upstream {
     }
 
     /// Picks a backend and begins an attempt. In this order:
+    /// - the one at which the client stays, if it is fit and was not tried, whatever its tier;
     /// 0. an ejected one whose probe is due, if this is the first attempt;
     /// 1. one that is fit and was not tried, of the tier that serves;
     /// 2. one that is fit and was not tried, of any other tier, if this is not the first attempt;
     /// 3. one that was tried already, of the tier that serves.
     ///
-    /// In panic all that can be reached count as fit in the tier that serves, and anywhere if none can there. `key` is what the request is hashed by,
-    /// where the policy hashes and the request has it. Who is at its ceiling is not picked.
+    /// In panic all that can be reached count as fit in the tier that serves, and anywhere if none can there. Who is at its ceiling is not
+    /// picked.
     ///
     /// # Errors
     /// If nobody can be asked, or all who can are at their ceiling, or others wait for room already.
-    pub fn pick(&self, tried: &Tried, key: Option<Key>, arrival: Arrival, now: Instant) -> Result<InFlight, NoPick> {
+    pub fn pick(&self, tried: &Tried, affinity: Affinity, arrival: Arrival, now: Instant) -> Result<InFlight, NoPick> {
         for _ in 0..PICKS {
-            let (place, purpose) = match self.choose(tried, key, arrival, now) {
+            let (place, purpose) = match self.choose(tried, affinity, arrival, now) {
                 Some(chosen) => chosen,
                 None if self.is_full() => return Err(NoPick::Full),
                 None => return Err(NoPick::Nobody),
@@ -121,8 +123,10 @@ impl Upstream {
         Err(NoPick::Full)
     }
 
-    fn choose(&self, tried: &Tried, key: Option<Key>, arrival: Arrival, now: Instant) -> Option<(usize, Purpose)> {
-        if tried.first.is_none()
+    fn choose(&self, tried: &Tried, affinity: Affinity, arrival: Arrival, now: Instant) -> Option<(usize, Purpose)> {
+        let stays = affinity.place.filter(|place| !tried.contains(*place) && self.may_stay(*place));
+        if stays.is_none()
+            && tried.first.is_none()
             && self.state.conduct.has_probe()
             && let Some(place) = self.take_probe()
         {
@@ -130,6 +134,9 @@ impl Upstream {
         }
         if arrival == Arrival::New && self.state.queue.is_in_use() || !self.state.has_room(self.state.ceilings()) {
             return None;
+        }
+        if let Some(place) = stays {
+            return Some((place, Purpose::Serve));
         }
         let serving = self.serving();
         if serving.health == Health::Ignored {
@@ -141,7 +148,7 @@ impl Upstream {
                 backends: &self.backends,
                 by_address: &self.by_address,
                 in_flight: self.state.in_flight(),
-                key,
+                key: affinity.key,
                 now: self.state.tick(now),
             },
             // Seeded from the thread's own generator.
@@ -162,6 +169,11 @@ impl Upstream {
             place = place.or_else(|| (0..self.tiers.len()).find_map(|tier| pick.select(tier, any)));
         }
         place.map(|place| (place, Purpose::Serve))
+    }
+
+    /// Whether a client that stays there goes there. Health that is ignored for all is ignored for it too.
+    fn may_stay(&self, place: usize) -> bool {
+        self.is_acceptable(place, Health::Heeded) || self.is_acceptable(place, self.serving().health)
     }
 
     /// Whether somebody could be asked but for the ceilings.
@@ -308,7 +320,7 @@ mod tests {
     fn all_in_turn(upstream: &Upstream, count: usize) -> BTreeMap<usize, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..count {
-            let picked = upstream.pick(&Tried::default(), None, Arrival::New, Instant::now());
+            let picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, Instant::now());
             *counts.entry(picked.map_or(usize::MAX, |picked| picked.index)).or_insert(0) += 1;
         }
         counts
@@ -336,7 +348,8 @@ mod tests {
     fn a_retry_goes_to_another_tier_before_it_goes_to_the_same_backend_again() {
         let upstream = upstream(&[0, 7], |_| {});
         let mut tried = Tried::default();
-        let pick = |tried: &Tried| upstream.pick(tried, None, Arrival::New, Instant::now()).unwrap().index;
+        let pick =
+            |tried: &Tried| upstream.pick(tried, Affinity::default(), Arrival::New, Instant::now()).unwrap().index;
         assert_eq!(pick(&tried), 0);
         tried.add(0);
         assert_eq!(pick(&tried), 1);
@@ -376,7 +389,10 @@ mod tests {
     #[test]
     fn nobody_is_picked_among_nobody_and_one_is_picked_alone() {
         let nobody = upstream(&[0, 0], |config| config.backends.iter_mut().for_each(|one| one.weight = 0));
-        assert!(!nobody.has_fit() && nobody.pick(&Tried::default(), None, Arrival::New, Instant::now()).is_err());
+        assert!(
+            !nobody.has_fit()
+                && nobody.pick(&Tried::default(), Affinity::default(), Arrival::New, Instant::now()).is_err()
+        );
         assert_eq!(all_in_turn(&upstream(&[3], |_| {}), 3), BTreeMap::from([(0, 3)]));
     }
 
@@ -388,8 +404,9 @@ mod tests {
                 config.balance = balance.clone();
             });
             let share = |now: Instant| {
-                let picks =
-                    (0..2000).filter(|_| upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap().index == 0);
+                let picks = (0..2000).filter(|_| {
+                    upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap().index == 0
+                });
                 picks.count() as f64 / 2000.0
             };
             let now = Instant::now();
@@ -415,7 +432,7 @@ mod tests {
     }
 
     fn attempt(upstream: &Upstream, outcome: Outcome, now: Instant) -> usize {
-        let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
+        let mut picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap();
         picked.sent(None, now);
         picked.judge(outcome, now);
         picked.index
@@ -431,7 +448,7 @@ mod tests {
 
     fn fails(place: usize) -> impl Fn(&Upstream, Instant) -> usize {
         move |upstream, now| {
-            let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
+            let mut picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap();
             picked.judge(if picked.index == place { FAILED } else { Outcome::Served }, now);
             picked.index
         }
@@ -470,7 +487,7 @@ mod tests {
         let (upstream, now) = (watched(&[0, 0, 0], |_| {}), Instant::now());
         for turn in 0..100 {
             for _ in 0..3 {
-                let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
+                let mut picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap();
                 picked.judge(if picked.index == 2 && turn % 3 == 0 { FAILED } else { Outcome::Served }, now);
             }
         }
@@ -487,7 +504,7 @@ mod tests {
         let mut out_after = None;
         for step in 0..300 {
             let now = start + Duration::from_millis(step * 10);
-            let mut picked = upstream.pick(&Tried::default(), None, Arrival::New, now).unwrap();
+            let mut picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap();
             picked.sent(None, now);
             match picked.index {
                 0 => stuck.push(picked),
@@ -507,8 +524,9 @@ mod tests {
     #[test]
     fn a_slow_request_or_two_is_no_stall() {
         let (upstream, start) = (watched(&[0, 0, 0], |_| {}), Instant::now());
-        let mut slow: Vec<InFlight> =
-            (0..6).map(|_| upstream.pick(&Tried::default(), None, Arrival::New, start).unwrap()).collect();
+        let mut slow: Vec<InFlight> = (0..6)
+            .map(|_| upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, start).unwrap())
+            .collect();
         slow.iter_mut().for_each(|attempt| attempt.sent(None, start));
         for step in 0..1000 {
             let now = start + Duration::from_millis(step * 10);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::Upstream;
 use super::in_flight::InFlight;
 use super::pick::{Arrival, NoPick, Tried};
-use crate::balance::Key;
+use super::sticky::Affinity;
 use crate::balance::queue::Line;
 use crate::config::Queue as Rules;
 
@@ -158,20 +158,25 @@ impl Upstream {
     ///
     /// # Errors
     /// Why no backend is asked.
-    pub async fn seek(&self, tried: &Tried, key: Option<Key>, deadline: Option<Instant>) -> Result<InFlight, Refused> {
-        match self.pick(tried, key, Arrival::New, Instant::now()) {
+    pub async fn seek(
+        &self,
+        tried: &Tried,
+        affinity: Affinity,
+        deadline: Option<Instant>,
+    ) -> Result<InFlight, Refused> {
+        match self.pick(tried, affinity, Arrival::New, Instant::now()) {
             Ok(in_flight) => return Ok(in_flight),
             Err(NoPick::Nobody) => return Err(Refused::Nobody),
             Err(NoPick::Full) => {}
         }
-        let placed = self.wait(tried, key, deadline).await;
+        let placed = self.wait(tried, affinity, deadline).await;
         if placed.as_ref().is_err_and(|refused| *refused != Refused::Nobody) {
             self.state.queue.shed.fetch_add(1, Ordering::Relaxed);
         }
         placed
     }
 
-    async fn wait(&self, tried: &Tried, key: Option<Key>, deadline: Option<Instant>) -> Result<InFlight, Refused> {
+    async fn wait(&self, tried: &Tried, affinity: Affinity, deadline: Option<Instant>) -> Result<InFlight, Refused> {
         let rules = self.config.circuit_breaker.and_then(|breaker| breaker.queue).ok_or(Refused::Overloaded)?;
         let waiting = self.state.queue.enter(rules).ok_or(Refused::QueueFull)?;
         let until = Instant::now() + rules.timeout;
@@ -184,7 +189,7 @@ impl Upstream {
                 Ok(false) => return Err(Refused::QueueFull),
                 Ok(true) => {}
             }
-            match self.pick(tried, key, Arrival::Called, Instant::now()) {
+            match self.pick(tried, affinity, Arrival::Called, Instant::now()) {
                 Ok(in_flight) => return Ok(in_flight),
                 Err(NoPick::Nobody) => return Err(Refused::Nobody),
                 Err(NoPick::Full) => waiting.stay(),
@@ -229,7 +234,7 @@ mod tests {
     }
 
     async fn seek(upstream: &Upstream) -> Result<InFlight, Refused> {
-        upstream.seek(&Tried::default(), None, None).await
+        upstream.seek(&Tried::default(), Affinity::default(), None).await
     }
 
     async fn fill(upstream: &Upstream) -> Vec<InFlight> {
@@ -281,7 +286,10 @@ mod tests {
         let taken = fill(&upstream).await;
         assert_eq!(seek(&upstream).await.err(), Some(Refused::QueueTimeout));
         let deadline = Some(Instant::now());
-        assert_eq!(upstream.seek(&Tried::default(), None, deadline).await.err(), Some(Refused::QueueTimeout));
+        assert_eq!(
+            upstream.seek(&Tried::default(), Affinity::default(), deadline).await.err(),
+            Some(Refused::QueueTimeout)
+        );
         assert!(!upstream.state.queue.is_in_use());
         drop(taken);
     }

@@ -43,6 +43,7 @@ mod reloading;
 mod rewriting;
 mod routing;
 mod spreading;
+mod sticky;
 mod support;
 mod timeouts;
 mod tls;

@@ -220,3 +220,14 @@ fn a_file_that_cannot_be_used_is_named_by_check_and_by_a_start_that_fails() {
         }
     }
 }
+
+#[test]
+fn a_sticky_cookie_that_is_set_over_tls_is_for_tls_alone() {
+    let origin = Origin::named("a");
+    let (balancer, certificates) = start(&origin, "", "");
+    assert!(balancer.reload(|text| text.replace("app: { backends", "app: { sticky: on, backends")));
+    let answer =
+        get(&mut handshake(balancer.address, "a.example", &Arc::new(config(&certificates, BOTH, &[]))).unwrap());
+    let set = answer.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: evenkeel=")).unwrap();
+    assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{set}");
+}

@@ -29,7 +29,7 @@ fn wait_for_successor(balancer: &Balancer) {
 
 /// An upgrade by hand: a new process beside the old one, then QUIT to the old one, which is returned.
 #[track_caller]
-fn upgrade_by_hand(balancer: &mut Balancer) -> Child {
+pub fn upgrade_by_hand(balancer: &mut Balancer) -> Child {
     let successor = balancer.spawn_beside(&["-u"]);
     wait_for_successor(balancer);
     balancer.signal(Signal::QUIT);
