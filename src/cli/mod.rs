@@ -63,6 +63,8 @@ enum Command {
     Demo(demo::Demo),
     /// Report all problems of the file: exit 0 fine, 1 problems, 2 unreadable
     Check(check::Check),
+    /// Print the JSON Schema of the file, for editors and pipelines
+    Schema,
     /// Show the running process: listeners, backends, routes
     Status(status::Status),
     /// The same, live; `q` ends
@@ -109,6 +111,10 @@ pub fn main() -> i32 {
     match &options.command {
         Some(Command::Demo(demo)) => demo::run(demo),
         Some(Command::Check(check)) => check::run(&options, check),
+        Some(Command::Schema) => {
+            println!("{:#}", config::schema());
+            exit::OK
+        }
         Some(Command::Status(which)) => status::status(&options, which),
         Some(Command::Top) => status::top(&options),
         Some(Command::Reload(how)) => reload::reload(&options, how),

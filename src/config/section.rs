@@ -74,10 +74,10 @@ impl<'a> Section<'a> {
         Some(section)
     }
 
-    fn empty(report: &'a Report) -> Self {
+    fn empty(report: &'a Report, kind: &'static str) -> Self {
         Section {
             title: String::new(),
-            kind: "",
+            kind,
             place: None,
             entries: &[],
             asked: Vec::new(),
@@ -117,6 +117,12 @@ impl<'a> Section<'a> {
         for (written, _) in self.entries.iter().filter(|(written, _)| written.text == key) {
             self.report.add(Problem::at(written.place, message.clone()).help(help));
         }
+    }
+
+    /// The value of a key that is looked for only to be refused.
+    pub fn refused(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        self.refused.push(key);
+        self.entries.iter().find(|(written, _)| written.text == key).map(|(key, node)| Entry { key, node })
     }
 
     /// The value of `key`, which must be written: `help` says how.
@@ -170,11 +176,13 @@ impl<'a> Section<'a> {
         let report = self.report;
         let opened =
             self.entry(key).and_then(|entry| Section::open(report, kind, title, Some(entry.key.place), entry.node));
-        opened.unwrap_or_else(|| Section::empty(report))
+        opened.unwrap_or_else(|| Section::empty(report, kind))
     }
 
     /// Ends the section: what was not asked for is not a key of it, and what is required and not there is missed.
     pub fn close(mut self) {
+        #[cfg(test)]
+        super::shape::compare(self.kind, &self.asked);
         for (key, _) in self.entries {
             if self.asked.contains(&key.text.as_str()) || self.refused.contains(&key.text.as_str()) {
                 continue;

@@ -45,7 +45,7 @@ pub(super) fn read(upstream: &mut Section<'_>, folder: &Folder<'_>) -> Option<St
     section.close();
     let mut cookie =
         Section::open(report, "sticky cookie", "the sticky `cookie`", Some(entry.key.place), written?.node)?;
-    if let Some(secret) = cookie.entry("secret") {
+    if let Some(secret) = cookie.refused("secret") {
         report.conceal(secret.node.place);
         let problem = Problem::at(secret.key.place, "a secret cannot stand in the file");
         report.add(problem.help("write `secret_file:` and a path"));

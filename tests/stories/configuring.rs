@@ -117,3 +117,11 @@ fn check_lists_problems_for_machines_with_the_file_that_each_is_in() {
     let listed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&listed["ok"], &listed["problems"]), (&true.into(), &serde_json::json!([])));
 }
+
+#[test]
+fn the_schema_is_printed_as_it_is_kept() {
+    let printed = program(std::env::temp_dir().as_path(), &["schema"]).output().unwrap();
+    assert!(printed.status.success());
+    let kept = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/schema.json")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), String::from_utf8_lossy(&kept));
+}
