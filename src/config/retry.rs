@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::problem::{Problem, Report};
-use super::section::{Entry, Section, is_off, is_on, number};
+use super::section::{Entry, Section, Switch, is_off, is_on, number, positive, switch};
 use super::suggest;
 use super::tree::Value;
 use crate::units::{Mistake, Percent};
@@ -32,6 +32,8 @@ pub struct Retry {
     pub on: RetryOn,
     /// How long it waits before; None: not at all.
     pub backoff: Option<Backoff>,
+    /// How long one try may take to connect, and then to the head of its answer; None: as long as any attempt.
+    pub per_try_timeout: Option<Duration>,
 }
 
 /// How long a request waits before it is tried again.
@@ -58,6 +60,7 @@ impl Default for Retry {
             budget: Percent::clamped(20),
             on: RetryOn::default(),
             backoff: Some(Backoff::default()),
+            per_try_timeout: None,
         }
     }
 }
@@ -151,6 +154,8 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     if is_off(entry.node) || is_on(entry.node) {
         return is_on(entry.node).then_some(default);
     }
+    let protocol = upstream.entry("protocol").map(|entry| &entry.node.value);
+    let over_http2 = matches!(protocol, Some(Value::Scalar(text)) if text == "http2");
     let title = format!("`retry` of {}", upstream.title());
     let mut section = Section::open(report, "retry", title, Some(entry.key.place), entry.node)?;
     let attempts = read_attempts(&mut section).unwrap_or(default.attempts);
@@ -160,8 +165,17 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     });
     let on = section.entry("on").map_or(default.on, |entry| read_on(report, entry));
     let backoff = read_backoff(&mut section);
+    let per_try_timeout = section.parsed("per_try_timeout", None, |text| match text {
+        _ if switch(text) == Ok(Switch::Off) => Ok(None),
+        // The end of such a try is the end of its connection, which there is others' too.
+        _ if over_http2 => Err(Mistake::new(
+            "`per_try_timeout` cannot be kept where backends are spoken to in `http2`",
+            "leave it out, or write `protocol: http1`",
+        )),
+        _ => positive("per_try_timeout", text, "write `per_try_timeout: off`").map(Some),
+    });
     section.close();
-    Some(Retry { attempts, budget, on, backoff })
+    Some(Retry { attempts, budget, on, backoff, per_try_timeout })
 }
 
 /// The same of a route: what is not written is its upstream's.
@@ -183,7 +197,9 @@ pub(super) fn read_rule(route: &mut Section<'_>) -> RetryRule {
     let help = "write it under `retry` of the upstream: all its routes share one budget";
     section.refuse_as("budget", "`budget` cannot be set by a route".to_owned(), help);
     let help = "write it under `retry` of the upstream: it is about what its backends can take";
-    section.refuse_as("backoff", "`backoff` cannot be set by a route".to_owned(), help);
+    for key in ["backoff", "per_try_timeout"] {
+        section.refuse_as(key, format!("`{key}` cannot be set by a route"), help);
+    }
     let attempts = read_attempts(&mut section);
     let on = section.entry("on").map(|entry| read_on(report, entry));
     section.close();

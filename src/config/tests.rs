@@ -127,6 +127,7 @@ fn every_key_of_an_upstream_changes_it() {
             budget: Percent::clamped(5),
             on: RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE },
             backoff: Some(Backoff { base: Duration::from_millis(5), max: Duration::from_millis(6) }),
+            per_try_timeout: None,
         }),
         sticky: Some(StickyCookie {
             name: "stay".to_owned(),
@@ -343,12 +344,23 @@ fn every_key_of_an_answering_route_changes_it() {
 }
 
 #[test]
+fn a_try_has_a_time_of_its_own_if_it_is_written() {
+    let retry = |text: &str| parsed(&file("", &format!("    retry: {text}"), "")).upstreams.remove(0).retry;
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(retry("{ per_try_timeout: 1s }"), Some(Retry { per_try_timeout: second, ..Retry::default() }));
+    assert_eq!(retry("{ per_try_timeout: off, backoff: off }"), Some(Retry { backoff: None, ..Retry::default() }));
+    let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(10) };
+    assert_eq!(retry("{ backoff: { base: 1s } }"), Some(Retry { backoff: Some(backoff), ..Retry::default() }));
+}
+
+#[test]
 fn what_a_route_says_of_retries_wins_over_its_upstream_but_for_the_budget() {
     let upstream = Retry {
         attempts: 5,
         budget: Percent::clamped(7),
         on: RetryOn { connect: true, reset: false, refused: false, statuses: RetryStatuses::NONE },
         backoff: None,
+        per_try_timeout: None,
     };
     let rule = |lines: &str| forward(&format!("upstream: x\n{lines}")).retry;
     assert_eq!(rule("").over(Some(upstream)), Some(upstream));

@@ -43,7 +43,10 @@ pub fn may_be_repeated(failed: Failed, on: RetryOn) -> bool {
         Progress::NotConnected => on.connect && failed.body_kept && is_of_connecting(failed.reason),
         Progress::NotAccepted => (on.connect || on.refused) && failed.body_kept,
         Progress::Refused => on.refused && failed.body_kept,
-        Progress::Sent => on.reset && failed.reason == Reason::Reset && failed.idempotent && failed.body_kept,
+        Progress::Sent => {
+            let named = failed.reason == Reason::TryTimeout || on.reset && failed.reason == Reason::Reset;
+            named && failed.idempotent && failed.body_kept
+        }
     }
 }
 
@@ -140,6 +143,8 @@ mod tests {
     fn a_get_is_repeated_after_a_reset_but_not_after_a_timeout_or_a_part_of_the_answer() {
         assert!(may_be_repeated(failed(Reason::Reset, Progress::Sent, true), ALL));
         assert!(!may_be_repeated(failed(Reason::FirstByteTimeout, Progress::Sent, true), ALL));
+        assert!(may_be_repeated(failed(Reason::TryTimeout, Progress::Sent, true), ALL));
+        assert!(!may_be_repeated(failed(Reason::TryTimeout, Progress::Sent, false), ALL));
         assert!(!may_be_repeated(failed(Reason::BadResponse, Progress::Sent, true), ALL));
         assert!(!may_be_repeated(failed(Reason::Reset, Progress::Answered, true), ALL));
     }

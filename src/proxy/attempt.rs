@@ -114,13 +114,14 @@ impl Context {
             Some(connect) => peer::for_upgrade(peer, connect.clone()),
             None => peer,
         };
-        let mut peer = peer::within(peer, left);
+        let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
+        let mut peer = peer::within(peer::within(peer, left), per_try);
         // pingora times no body of HTTP/2.
         let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
         let shared = upgrade.is_none() && destination.upstream.config.protocol == Protocol::Http2;
-        let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
+        let limits = Some(Limits::new(&destination.timeouts, per_try, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
         let interrupt = (shared && limits.is_some()).then(|| listen::interrupt_of(session));
         if limits.is_some() {

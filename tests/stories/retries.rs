@@ -140,3 +140,26 @@ fn over_http2_a_left_answer_costs_its_stream_alone() {
     // One for each core.
     assert!(busy.connections() <= 2, "{}", busy.connections());
 }
+
+#[test]
+fn a_try_that_takes_too_long_is_made_again_elsewhere_if_its_method_may_be() {
+    let slow = Origin::start(|_| {
+        Answer::Take(Box::new(|mut stream| {
+            // Until the balancer has enough of it.
+            drop(std::io::copy(&mut stream, &mut std::io::sink()));
+        }))
+    });
+    let good = answering("200 OK");
+    let backends = || [slow.address.to_string(), format!("{{ address: {}, tier: 1 }}", good.address)];
+    let balancer = before(backends(), "retry: { per_try_timeout: 300ms, on: [connect] }");
+    let began = Instant::now();
+    assert_eq!(balancer.get("/").status, 200);
+    assert_eq!(send(&balancer, "PUT", b"body").body, b"body");
+    assert!(began.elapsed() >= Duration::from_millis(600) && began.elapsed() < Duration::from_secs(20));
+    let posted = send(&balancer, "POST", b"body");
+    assert_eq!((posted.status, posted.text().contains("try_timeout")), (504, true));
+    assert_eq!((slow.count(), good.count()), (3, 2));
+    let patient = before(backends(), "retry: { per_try_timeout: off }, timeouts: { first_byte: 1s }");
+    let answer = patient.get("/");
+    assert!(answer.text().contains("first_byte_timeout"), "{}", answer.text());
+}
