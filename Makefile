@@ -16,9 +16,12 @@ BENCH ?=
 # Arguments of `make abuse`, as in: make abuse ABUSE="--rounds 3"
 ABUSE ?=
 
+# Arguments of `make measure-reload`, as in: make measure-reload RELOAD="--seconds 5"
+RELOAD ?=
+
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick bench abuse audit
+        load-wrk load-h2load load-oha yardstick bench abuse measure-reload audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +94,9 @@ bench: prerequisites ## Measure against nginx and HAProxy, side by side (BENCH="
 
 abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE="--only silent"); writes docs/security.md
 	bench/abuse --write $(ABUSE)
+
+measure-reload: release ## Measure reloads of 10,000 routes and backends (RELOAD="--seconds 5"); writes docs/benchmarks.md
+	bench/reload --write $(RELOAD)
 
 audit: ## Licences, sources, bans and known vulnerabilities of the dependencies
 	scripts/dependency-policy --require-advisories

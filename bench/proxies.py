@@ -62,8 +62,8 @@ def version(name, program):
     return words[0] if words and done.returncode == 0 else "of an unknown version"
 
 
-def start_backends(nginx, scratch, core):
-    """Two ports that answer `BODIES`, by one nginx worker."""
+def start_backends(nginx, scratch, core, host="127.0.0.1"):
+    """Two ports that answer `BODIES`, by one nginx worker; with `0.0.0.0` on every address of the loopback network."""
     from processes import free_ports
 
     ports = free_ports(2)
@@ -88,8 +88,8 @@ http {{
     root {home}/files;
     open_file_cache max=16;
     server {{
-        listen 127.0.0.1:{ports[0]} backlog=16384;
-        listen 127.0.0.1:{ports[1]} backlog=16384;
+        listen {host}:{ports[0]} backlog=16384;
+        listen {host}:{ports[1]} backlog=16384;
         {answers}
     }}
 }}

@@ -11,6 +11,7 @@ mod gate;
 mod listeners;
 mod metrics;
 mod path;
+mod plan;
 mod reload;
 mod requests;
 mod routes;
@@ -147,7 +148,7 @@ impl Admin {
             Resource::Routes => routes::read(running),
             Resource::Config => config::read(running),
             Resource::Requests => requests::read(running),
-            Resource::Reload | Resource::Confirm | Resource::Backend { .. } | Resource::Unknown => {
+            Resource::Reload | Resource::Confirm | Resource::Plan | Resource::Backend { .. } | Resource::Unknown => {
                 return fault(StatusCode::NOT_FOUND, path::WHAT_THERE_IS);
             }
         };
@@ -158,6 +159,7 @@ impl Admin {
         match resource {
             Resource::Reload => reload::reload(&self.running, body).await,
             Resource::Confirm => reload::confirm(&self.running).await,
+            Resource::Plan => plan::plan(&self.running, body).await,
             Resource::Backend { upstream, backend, act } => {
                 backends::act(&self.running, upstream, backend, *act, body).await
             }

@@ -10,7 +10,7 @@ pub const WRITE: &str = "POST";
 
 /// For who asks for something else.
 pub const WHAT_THERE_IS: &str = "there are /, /livez, /readyz, /metrics, and under /api/v1/: status, listeners, \
-     upstreams, routes, config, requests; by POST reload, confirm, and \
+     upstreams, routes, config, requests; by POST reload, confirm, plan, and \
      upstreams/{upstream}/backends/{backend}/drain, enable and weight";
 
 /// Everything that can be asked for.
@@ -28,6 +28,7 @@ pub enum Resource {
     Requests,
     Reload,
     Confirm,
+    Plan,
     Backend { upstream: String, backend: String, act: Act },
     Unknown,
 }
@@ -50,6 +51,7 @@ impl Resource {
                 "requests" => Resource::Requests,
                 "reload" => Resource::Reload,
                 "confirm" => Resource::Confirm,
+                "plan" => Resource::Plan,
                 _ => Resource::Unknown,
             },
             ["api", "v1", "upstreams", upstream, "backends", backend, act] => {
@@ -82,6 +84,7 @@ impl Resource {
             | Resource::Requests
             | Resource::Reload
             | Resource::Confirm
+            | Resource::Plan
             | Resource::Backend { .. }
             | Resource::Unknown => Guarded::Closed,
         }
@@ -90,7 +93,7 @@ impl Resource {
     /// [`READ`] or [`WRITE`].
     pub fn methods(&self) -> &'static str {
         match self {
-            Resource::Reload | Resource::Confirm | Resource::Backend { .. } => WRITE,
+            Resource::Reload | Resource::Confirm | Resource::Plan | Resource::Backend { .. } => WRITE,
             Resource::Live
             | Resource::Ready
             | Resource::Metrics

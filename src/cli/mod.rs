@@ -5,6 +5,7 @@ mod backend;
 mod check;
 mod demo;
 mod operate;
+mod plan;
 mod reload;
 mod run;
 mod status;
@@ -68,6 +69,8 @@ enum Command {
     Top,
     /// Make the running process read its file again: exit 0 in force, 1 problems, 3 the machine said no
     Reload(reload::Reload),
+    /// Show what the file would change in the running process, and change nothing: exit 0 shown, 1 problems, 3 no process
+    Plan(plan::Which),
     /// Keep what `reload --confirm` put in force
     Confirm,
     /// Send a backend no more requests; those in flight end by themselves
@@ -109,6 +112,7 @@ pub fn main() -> i32 {
         Some(Command::Status(which)) => status::status(&options, which),
         Some(Command::Top) => status::top(&options),
         Some(Command::Reload(how)) => reload::reload(&options, how),
+        Some(Command::Plan(which)) => plan::run(&options, which),
         Some(Command::Confirm) => reload::confirm(&options),
         Some(Command::Drain(which)) => backend::drain(&options, which),
         Some(Command::Enable(which)) => backend::enable(&options, which),

@@ -1,10 +1,12 @@
 //! What the running process can be told besides signals, each with a way to hear what came of it.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::plan::Plan;
 use crate::config::{self, LoadError};
 
 /// More at a time than anybody means to give.
@@ -24,6 +26,13 @@ pub enum Command {
     Confirm {
         /// What came of it.
         answer: oneshot::Sender<bool>,
+    },
+    /// Say what a file would change.
+    Plan {
+        /// None: the file of the process.
+        file: Option<PathBuf>,
+        /// What was found.
+        answer: oneshot::Sender<Result<Plan, Refused>>,
     },
     /// Build the rules in force again, after an operator changed the weight of a backend.
     Rebuild {

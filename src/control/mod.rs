@@ -8,6 +8,7 @@ pub mod handover;
 pub mod notify;
 pub mod orders;
 pub mod pid_file;
+pub mod plan;
 pub mod reload;
 pub mod shutdown;
 pub mod watch;

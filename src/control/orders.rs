@@ -74,6 +74,7 @@ fn follow(reloader: &mut Reloader, cause: Cause, command: Command, lifecycle: &L
             drop(answer.send(outcome));
         }
         Command::Confirm { answer } => drop(answer.send(reloader.confirm())),
+        Command::Plan { file, answer } => drop(answer.send(reloader.plan(file))),
         Command::Rebuild { answer } if lifecycle.draining() => drop(answer.send(Err(draining()))),
         Command::Rebuild { answer } => drop(answer.send(reloader.rebuild())),
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use super::command::{Applied, Cause, Entry, Journal, Outcome, Refused};
+use super::plan::{Backends, Plan, Requests, needs_upgrade};
 use super::watch::Watch;
 use crate::admin::Gate;
 use crate::config::{self, Config, Origin};
@@ -128,10 +129,24 @@ impl Reloader {
         self.apply(InForce::clone(&in_force)).map_err(Refused::Machine)
     }
 
+    /// What a file, else that of the process, would change. Changes nothing; blocks while names resolve.
+    ///
+    /// # Errors
+    /// For what is wrong with the file, or what this machine has not that it needs.
+    pub fn plan(&self, file: Option<PathBuf>) -> Result<Plan, Refused> {
+        let file = file.or_else(|| self.file.clone()).ok_or_else(no_file)?;
+        let (loaded, origin) = config::load_with_origin(&file);
+        let config = loaded.map_err(Refused::File)?;
+        // By itself: nothing that is learnt may hear of what does not happen.
+        let compiled = compile(&config, None, None).map_err(|error| Refused::Machine(error.to_string()))?;
+        let current = self.current.load();
+        let requests = Requests::elsewhere(self.counters.recent.read(), &current, &compiled.snapshot);
+        let next = InForce { config, origin: Some(origin) };
+        Ok(Plan::of(&self.in_force.load(), &next, Backends::in_flight_of(&current), requests))
+    }
+
     fn read_again(&mut self) -> Outcome {
-        let Some(file) = self.file.clone() else {
-            return Err(Refused::Machine("there is no file to reload".to_owned()));
-        };
+        let file = self.file.clone().ok_or_else(no_file)?;
         let (loaded, origin) = config::load_with_origin(&file);
         let files = || Watch::over(origin.files.clone());
         if self.watch.is_some() {
@@ -226,14 +241,17 @@ impl Reloader {
         for id in gone {
             self.edge.remove(id);
         }
-        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
-        let needs_upgrade = config.server != in_force.server || address(&config) != address(in_force);
+        let needs_upgrade = !needs_upgrade(in_force, &config).is_empty();
         if needs_upgrade {
             log::warn!("process settings or the admin address changed; they take effect with `evenkeel upgrade`");
         }
         self.in_force.store(Arc::new(InForce { config, origin }));
         Ok(Applied { generation, needs_upgrade })
     }
+}
+
+fn no_file() -> Refused {
+    Refused::Machine("there is no file to reload".to_owned())
 }
 
 /// Opens the access log of a configuration, without starting its writer.

@@ -133,6 +133,11 @@ impl Forwarding {
         })
     }
 
+    /// Who may answer, in the order of the file.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.destinations.iter().map(|destination| &destination.upstream)
+    }
+
     /// The place of the destination for a request: by its key if that is configured and there, else by chance.
     pub fn choose<'a>(&self, key: impl FnOnce(&Key) -> Option<std::borrow::Cow<'a, [u8]>>, chance: u64) -> usize {
         let Some((split, by)) = &self.split else { return 0 };

@@ -246,3 +246,54 @@ fn the_commands_find_an_admin_address_on_a_unix_socket_and_one_for_all_addresses
         child.wait().unwrap();
     }
 }
+
+#[test]
+fn a_plan_says_what_would_change_and_changes_nothing() {
+    let (dead, alive) = (free_address(), Origin::named("alive"));
+    let balancer = Balancer::before([dead]).start();
+    let nothing = balancer.command(&["plan"]);
+    assert!(nothing.status.success() && said(&nothing).contains("nothing would change"), "{}", said(&nothing));
+    assert!(balancer.get("/lost").status >= 500, "it is recorded");
+
+    let text = std::fs::read_to_string(balancer.file()).unwrap();
+    let (from, to) = (dead.to_string(), alive.address.to_string());
+    balancer.edit(|text| {
+        text.replace(&from, &to).replace("threads: 2", "threads: 3").replace(
+            "routes:\n",
+            "routes:\n  - { name: lost, match: { path: { exact: /lost } }, respond: { status: 410 } }\n",
+        )
+    });
+    let planned = balancer.command(&["plan"]);
+    let shown = said(&planned);
+    assert!(planned.status.success(), "{shown}");
+    for line in [
+        format!("- backend {from} of upstream app"),
+        format!("+ backend {to} of upstream app"),
+        "+ route lost".to_owned(),
+        "! threads: 2 -> 3  (takes effect with `evenkeel upgrade`)".to_owned(),
+        "/lost: route-1 (app) -> lost".to_owned(),
+    ] {
+        assert!(shown.contains(&line), "no `{line}` in\n{shown}");
+    }
+    assert_eq!(balancer.api("status")["generation"], 1);
+    let json: Value = serde_json::from_slice(&balancer.command(&["plan", "--json"]).stdout).unwrap();
+    assert_eq!((&json["changes"], &json["routes"]["added"][0]), (&true.into(), &"lost".into()));
+
+    // Another file is compared as well, and what is wrong with it is read by who asks.
+    let other = balancer.file().with_file_name("other.yaml");
+    std::fs::write(&other, &text).unwrap();
+    let same = balancer.command_on(&other, &["plan"]);
+    assert!(said(&same).contains("nothing would change"), "{}", said(&same));
+    std::fs::write(&other, text.replace("backends:", "backend:")).unwrap();
+    let wrong = balancer.command_on(&other, &["plan"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(said(&wrong).contains("`backend` is not a key"), "{}", said(&wrong));
+    let body = serde_json::json!({ "file": other }).to_string();
+    let told = balancer.admin_ask("POST", "/api/v1/plan", &[], &body);
+    assert!(told.status == 422 && !told.text().contains("backend"), "{}", told.text());
+    for bad in ["{\"file\":\"relative\"}", "{\"file\":\"/dev/zero\"}", "{\"fil\":1}"] {
+        assert_eq!(balancer.admin_ask("POST", "/api/v1/plan", &[], bad).status, 400, "{bad}");
+    }
+    balancer.edit(|text| text.replace("backends:", "backend:"));
+    assert_eq!(balancer.command(&["plan"]).status.code(), Some(1));
+}

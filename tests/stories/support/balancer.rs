@@ -202,7 +202,12 @@ impl Balancer {
 
     /// Runs a command for it, such as `status`; the output and the exit code.
     pub fn command(&self, arguments: &[&str]) -> std::process::Output {
-        let mut all = vec!["-c", "evenkeel.yaml"];
+        self.command_on(Path::new("evenkeel.yaml"), arguments)
+    }
+
+    /// The same about another file.
+    pub fn command_on(&self, file: &Path, arguments: &[&str]) -> std::process::Output {
+        let mut all = vec!["-c", file.to_str().expect("a path of ours")];
         all.extend(arguments);
         program(self.folder.path(), &all).output().expect("the program runs")
     }
