@@ -49,6 +49,8 @@ pub enum Reason {
     BadResponse,
     /// The backend sent no head in time.
     FirstByteTimeout,
+    /// The backend sent no head in the time of one try.
+    TryTimeout,
     /// The backend stopped in the middle of its answer.
     IdleTimeout,
     /// The request took longer than it may in all.
@@ -61,7 +63,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 23] = [
+    pub const ALL: [Reason; 24] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
@@ -81,6 +83,7 @@ impl Reason {
         Reason::Reset,
         Reason::BadResponse,
         Reason::FirstByteTimeout,
+        Reason::TryTimeout,
         Reason::IdleTimeout,
         Reason::TotalTimeout,
         Reason::ClientGone,
@@ -114,6 +117,7 @@ impl Reason {
             Reason::Reset => "reset",
             Reason::BadResponse => "bad_response",
             Reason::FirstByteTimeout => "first_byte_timeout",
+            Reason::TryTimeout => "try_timeout",
             Reason::IdleTimeout => "idle_timeout",
             Reason::TotalTimeout => "total_timeout",
             Reason::ClientGone => "client_gone",
@@ -137,9 +141,11 @@ impl Reason {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Reason::ConnectFailed | Reason::TlsFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
-            Reason::ConnectTimeout | Reason::FirstByteTimeout | Reason::IdleTimeout | Reason::TotalTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Reason::ConnectTimeout
+            | Reason::FirstByteTimeout
+            | Reason::TryTimeout
+            | Reason::IdleTimeout
+            | Reason::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reason::ClientGone => return None,
             Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         })
@@ -168,7 +174,7 @@ impl Reason {
             Reason::TlsFailed => "the server for this request cannot be reached securely",
             Reason::Reset => "the server for this request ended the connection before it answered",
             Reason::BadResponse => "the server for this request gave an answer that cannot be understood",
-            Reason::FirstByteTimeout => "the server for this request did not answer in time",
+            Reason::FirstByteTimeout | Reason::TryTimeout => "the server for this request did not answer in time",
             Reason::IdleTimeout => "the server for this request stopped in the middle of its answer",
             Reason::TotalTimeout => "the request took longer than it may",
             Reason::ClientGone => "the client left",

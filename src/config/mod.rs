@@ -65,7 +65,7 @@ pub use locate::{Whereabouts, locate};
 pub use outlier_detection::{OutlierDetection, Stalls};
 use pingora_core::server::configuration::ServerConf;
 pub use problem::{Colour, Place, Problem, Problems};
-pub use retry::{Retry, RetryOn, RetryRule};
+pub use retry::{Backoff, Retry, RetryOn, RetryRule, RetryStatuses};
 pub use routes::{Action, Forward, Route, RouteTimeouts};
 pub use server::{copy as server_copy, defaults as server_defaults};
 pub use shape::{reference, schema};

@@ -2,14 +2,25 @@
 //!
 //! Invariant: retries have a budget. Deliberately absent: deciding whether a request may be repeated.
 
+use std::time::Duration;
+
+use http::StatusCode;
+
 use super::problem::{Problem, Report};
-use super::section::{Entry, Section, is_off, is_on, number};
+use super::section::{Entry, Section, Switch, is_off, is_on, number, positive, switch};
 use super::suggest;
 use super::tree::Value;
 use crate::units::{Mistake, Percent};
 
+/// How much longer the longest pause is than the first, where only the first is written.
+const GROWTH: u32 = 10;
+
 /// An outage lasts longer than ten tries, and each is load on a cluster that is short of it.
 const MOST_ATTEMPTS: u64 = 10;
+
+/// The failures that a request may be tried again after. What says that a server cannot, rather than that it will not.
+const FAILURES: [&str; 8] = ["connect", "reset", "refused", "http_429", "http_500", "http_502", "http_503", "http_504"];
+
 /// When a request is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
@@ -19,6 +30,26 @@ pub struct Retry {
     pub budget: Percent,
     /// After which failures; at least one.
     pub on: RetryOn,
+    /// How long it waits before; None: not at all.
+    pub backoff: Option<Backoff>,
+    /// How long one try may take to connect, and then to the head of its answer; None: as long as any attempt.
+    pub per_try_timeout: Option<Duration>,
+}
+
+/// How long a request waits before it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// At most so long the first time, and twice as long each time after.
+    pub base: Duration,
+    /// Never longer.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        // Envoy's: a client hardly notices, and a backend that restarts workers is through with it.
+        Backoff { base: Duration::from_millis(25), max: Duration::from_millis(250) }
+    }
 }
 
 impl Default for Retry {
@@ -28,6 +59,8 @@ impl Default for Retry {
             // A cluster that fails gets at most a fifth more load from us.
             budget: Percent::clamped(20),
             on: RetryOn::default(),
+            backoff: Some(Backoff::default()),
+            per_try_timeout: None,
         }
     }
 }
@@ -41,15 +74,45 @@ pub struct RetryOn {
     pub reset: bool,
     /// The backend refused the connection or the stream.
     pub refused: bool,
+    /// The backend answered with one of these.
+    pub statuses: RetryStatuses,
+}
+
+/// Statuses of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryStatuses(u8);
+
+impl RetryStatuses {
+    /// None of them.
+    pub const NONE: RetryStatuses = RetryStatuses(0);
+
+    const ALL: [(&str, StatusCode); 5] = [
+        ("http_429", StatusCode::TOO_MANY_REQUESTS),
+        ("http_500", StatusCode::INTERNAL_SERVER_ERROR),
+        ("http_502", StatusCode::BAD_GATEWAY),
+        ("http_503", StatusCode::SERVICE_UNAVAILABLE),
+        ("http_504", StatusCode::GATEWAY_TIMEOUT),
+    ];
+
+    /// Whether this is one of them.
+    pub fn has(self, status: StatusCode) -> bool {
+        let place = RetryStatuses::ALL.iter().position(|(_, known)| *known == status);
+        place.is_some_and(|place| self.0 & (1 << place) != 0)
+    }
+
+    /// The one that is written like this.
+    fn named(text: &str) -> Option<RetryStatuses> {
+        RetryStatuses::ALL.iter().position(|(name, _)| *name == text).map(|place| RetryStatuses(1 << place))
+    }
 }
 
 impl Default for RetryOn {
     fn default() -> Self {
-        RetryOn { connect: true, reset: true, refused: true }
+        RetryOn { connect: true, reset: true, refused: true, statuses: RetryStatuses::NONE }
     }
 }
 
-/// What a route says of retries; the budget is its upstream's.
+/// What a route says of retries; the budget and the pauses are its upstream's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RetryRule {
     /// Nothing: as its upstream.
@@ -73,8 +136,9 @@ impl RetryRule {
             RetryRule::Inherit => upstream,
             RetryRule::Off => None,
             RetryRule::On { attempts, on } => {
-                let Retry { attempts: inherited, budget, on: inherited_on } = upstream.unwrap_or_default();
-                Some(Retry { attempts: attempts.unwrap_or(inherited), budget, on: on.unwrap_or(inherited_on) })
+                let upstream = upstream.unwrap_or_default();
+                let (attempts, on) = (attempts.unwrap_or(upstream.attempts), on.unwrap_or(upstream.on));
+                Some(Retry { attempts, on, ..upstream })
             }
         }
     }
@@ -90,6 +154,8 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     if is_off(entry.node) || is_on(entry.node) {
         return is_on(entry.node).then_some(default);
     }
+    let protocol = upstream.entry("protocol").map(|entry| &entry.node.value);
+    let over_http2 = matches!(protocol, Some(Value::Scalar(text)) if text == "http2");
     let title = format!("`retry` of {}", upstream.title());
     let mut section = Section::open(report, "retry", title, Some(entry.key.place), entry.node)?;
     let attempts = read_attempts(&mut section).unwrap_or(default.attempts);
@@ -98,8 +164,18 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
         budget => Ok(budget),
     });
     let on = section.entry("on").map_or(default.on, |entry| read_on(report, entry));
+    let backoff = read_backoff(&mut section);
+    let per_try_timeout = section.parsed("per_try_timeout", None, |text| match text {
+        _ if switch(text) == Ok(Switch::Off) => Ok(None),
+        // The end of such a try is the end of its connection, which there is others' too.
+        _ if over_http2 => Err(Mistake::new(
+            "`per_try_timeout` cannot be kept where backends are spoken to in `http2`",
+            "leave it out, or write `protocol: http1`",
+        )),
+        _ => positive("per_try_timeout", text, "write `per_try_timeout: off`").map(Some),
+    });
     section.close();
-    Some(Retry { attempts, budget, on })
+    Some(Retry { attempts, budget, on, backoff, per_try_timeout })
 }
 
 /// The same of a route: what is not written is its upstream's.
@@ -120,10 +196,38 @@ pub(super) fn read_rule(route: &mut Section<'_>) -> RetryRule {
     };
     let help = "write it under `retry` of the upstream: all its routes share one budget";
     section.refuse_as("budget", "`budget` cannot be set by a route".to_owned(), help);
+    let help = "write it under `retry` of the upstream: it is about what its backends can take";
+    for key in ["backoff", "per_try_timeout"] {
+        section.refuse_as(key, format!("`{key}` cannot be set by a route"), help);
+    }
     let attempts = read_attempts(&mut section);
     let on = section.entry("on").map(|entry| read_on(report, entry));
     section.close();
     RetryRule::On { attempts, on }
+}
+
+fn read_backoff(retry: &mut Section<'_>) -> Option<Backoff> {
+    let default = Backoff::default();
+    let report = retry.report();
+    let Some(entry) = retry.entry("backoff") else {
+        return Some(default);
+    };
+    if is_off(entry.node) || is_on(entry.node) {
+        return is_on(entry.node).then_some(default);
+    }
+    let title = format!("`backoff` of {}", retry.title());
+    let mut section = Section::open(report, "backoff", title, Some(entry.key.place), entry.node)?;
+    let base = section.duration("base", default.base);
+    // Who wants longer pauses than the default's wants them to grow as much.
+    let max = section.duration("max", default.max.max(base.saturating_mul(GROWTH)));
+    section.close();
+    if max < base {
+        report.add(
+            Problem::at(entry.node.place, "`max` of a backoff is shorter than its `base`")
+                .help("write `backoff: { base: 25ms, max: 250ms }`"),
+        );
+    }
+    Some(Backoff { base, max })
 }
 
 fn read_attempts(section: &mut Section<'_>) -> Option<u32> {
@@ -134,30 +238,29 @@ fn read_attempts(section: &mut Section<'_>) -> Option<u32> {
 }
 
 fn read_on(report: &Report, entry: Entry<'_>) -> RetryOn {
-    const NAMES: [&str; 3] = ["connect", "reset", "refused"];
-    const HELP: &str = "write some of `[connect, reset, refused]`, or `retry: off`";
-    let mut on = RetryOn { connect: false, reset: false, refused: false };
+    const HELP: &str = "write some of `[connect, reset, refused, http_502, http_503, http_504]`, or `retry: off`";
+    let mut on = RetryOn { connect: false, reset: false, refused: false, statuses: RetryStatuses::NONE };
     for item in entry.items(report, HELP) {
-        let unknown = |text: &str| {
-            let message = format!("no failure is called `{text}`");
-            report.add(Problem::at(item.place, message).help(suggest::help(text, "failures", &NAMES)));
+        let Value::Scalar(text) = &item.value else {
+            report.add(Problem::at(item.place, "`on` must be a list of failures").help(HELP));
+            continue;
         };
-        let flag = match &item.value {
-            Value::Scalar(text) => match text.as_str() {
-                "connect" => &mut on.connect,
-                "reset" => &mut on.reset,
-                "refused" => &mut on.refused,
-                text => {
-                    unknown(text);
-                    continue;
-                }
-            },
-            Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
-                report.add(Problem::at(item.place, "`on` must be a list of failures").help(HELP));
+        let written_before = match (text.as_str(), RetryStatuses::named(text)) {
+            ("connect", _) => std::mem::replace(&mut on.connect, true),
+            ("reset", _) => std::mem::replace(&mut on.reset, true),
+            ("refused", _) => std::mem::replace(&mut on.refused, true),
+            (_, Some(RetryStatuses(status))) => {
+                let before = on.statuses.0;
+                on.statuses.0 |= status;
+                before == on.statuses.0
+            }
+            (text, None) => {
+                let message = format!("no failure is called `{text}`");
+                report.add(Problem::at(item.place, message).help(suggest::help(text, "failures", &FAILURES)));
                 continue;
             }
         };
-        if std::mem::replace(flag, true) {
+        if written_before {
             report.add(Problem::at(item.place, "this failure stands twice in `on`").help("keep one of them"));
         }
     }

@@ -96,7 +96,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    outlier_detection: { consecutive_failures: 7, ejection: 8s, max_ejected: 20%, stalls: off }\n    circuit_breaker: { requests_per_backend: 5, requests: 9, queue: 3, queue_timeout: 2s, shed: oldest }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset] }\n    sticky: { cookie: { name: stay, max_age: 1h, secret_file: stay.secret } }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
+        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    outlier_detection: { consecutive_failures: 7, ejection: 8s, max_ejected: 20%, stalls: off }\n    circuit_breaker: { requests_per_backend: 5, requests: 9, queue: 3, queue_timeout: 2s, shed: oldest }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset], backoff: { base: 5ms, max: 6ms } }\n    sticky: { cookie: { name: stay, max_age: 1h, secret_file: stay.secret } }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
@@ -125,7 +125,9 @@ fn every_key_of_an_upstream_changes_it() {
         retry: Some(Retry {
             attempts: 1,
             budget: Percent::clamped(5),
-            on: RetryOn { connect: false, reset: true, refused: false },
+            on: RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE },
+            backoff: Some(Backoff { base: Duration::from_millis(5), max: Duration::from_millis(6) }),
+            per_try_timeout: None,
         }),
         sticky: Some(StickyCookie {
             name: "stay".to_owned(),
@@ -295,7 +297,10 @@ fn every_key_of_a_forwarding_route_changes_it() {
             total: Some(None),
             tunnel: seconds(4),
         },
-        retry: RetryRule::On { attempts: Some(1), on: Some(RetryOn { connect: false, reset: true, refused: false }) },
+        retry: RetryRule::On {
+            attempts: Some(1),
+            on: Some(RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE }),
+        },
         request_body: Some(SizeLimit::At(ByteSize(10 << 20))),
     };
     assert_eq!(read, expected);
@@ -339,16 +344,31 @@ fn every_key_of_an_answering_route_changes_it() {
 }
 
 #[test]
+fn a_try_has_a_time_of_its_own_if_it_is_written() {
+    let retry = |text: &str| parsed(&file("", &format!("    retry: {text}"), "")).upstreams.remove(0).retry;
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(retry("{ per_try_timeout: 1s }"), Some(Retry { per_try_timeout: second, ..Retry::default() }));
+    assert_eq!(retry("{ per_try_timeout: off, backoff: off }"), Some(Retry { backoff: None, ..Retry::default() }));
+    let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(10) };
+    assert_eq!(retry("{ backoff: { base: 1s } }"), Some(Retry { backoff: Some(backoff), ..Retry::default() }));
+}
+
+#[test]
 fn what_a_route_says_of_retries_wins_over_its_upstream_but_for_the_budget() {
-    let upstream =
-        Retry { attempts: 5, budget: Percent::clamped(7), on: RetryOn { connect: true, reset: false, refused: false } };
+    let upstream = Retry {
+        attempts: 5,
+        budget: Percent::clamped(7),
+        on: RetryOn { connect: true, reset: false, refused: false, statuses: RetryStatuses::NONE },
+        backoff: None,
+        per_try_timeout: None,
+    };
     let rule = |lines: &str| forward(&format!("upstream: x\n{lines}")).retry;
     assert_eq!(rule("").over(Some(upstream)), Some(upstream));
     assert_eq!(rule("retry: off").over(Some(upstream)), None);
     assert_eq!(rule("retry: on").over(Some(upstream)), Some(upstream));
     assert_eq!(rule("retry: on").over(None), Some(Retry::default()));
     assert_eq!(rule("retry: { attempts: 1 }").over(Some(upstream)), Some(Retry { attempts: 1, ..upstream }));
-    let on = RetryOn { connect: false, reset: true, refused: false };
+    let on = RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE };
     assert_eq!(rule("retry: { on: [reset] }").over(None), Some(Retry { on, ..Retry::default() }));
 }
 

@@ -42,6 +42,8 @@ pub struct Limits {
     /// Where the session itself cannot time its client: HTTP/2.
     request_body_idle: Option<Duration>,
     first_byte: Duration,
+    /// A shorter one, after which another backend may be asked.
+    per_try: Option<Duration>,
     idle: Duration,
     tunnel: Duration,
     /// When the whole request must be over.
@@ -51,10 +53,16 @@ pub struct Limits {
 impl Limits {
     /// The limits of an attempt of a request that began at `began`. With `request_body_idle` the pauses in the
     /// request's body are bounded here; without it the session bounds them.
-    pub fn new(timeouts: &UpstreamTimeouts, began: Instant, request_body_idle: Option<Duration>) -> Limits {
+    pub fn new(
+        timeouts: &UpstreamTimeouts,
+        per_try: Option<Duration>,
+        began: Instant,
+        request_body_idle: Option<Duration>,
+    ) -> Limits {
         Limits {
             request_body_idle,
             first_byte: timeouts.first_byte,
+            per_try: per_try.filter(|per_try| *per_try < timeouts.first_byte),
             idle: timeouts.idle,
             tunnel: timeouts.tunnel,
             total: timeouts.total.map(|total| began + total),
@@ -68,19 +76,26 @@ impl Limits {
 
     /// Whether pingora's own time-out cannot keep them even for a request without a body.
     pub fn need_watching(&self) -> bool {
-        self.total.is_some() || self.first_byte != self.idle
+        self.total.is_some() || self.per_try.is_some() || self.first_byte != self.idle
     }
 
     /// The shortest of them: a wait that begins now is not over before.
     fn shortest(&self) -> Duration {
-        self.first_byte.min(self.idle).min(self.tunnel).min(self.request_body_idle.unwrap_or(FOR_EVER))
+        self.per_try
+            .unwrap_or(self.first_byte)
+            .min(self.idle)
+            .min(self.tunnel)
+            .min(self.request_body_idle.unwrap_or(FOR_EVER))
     }
 
     /// When a wait that begins now must be over, and what it means if it is not.
     fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
         let (limit, reason) = match phase {
             Phase::Request => (self.request_body_idle.unwrap_or(FOR_EVER), Reason::RequestTimeout),
-            Phase::FirstByte => (self.first_byte, Reason::FirstByteTimeout),
+            Phase::FirstByte => match self.per_try {
+                Some(per_try) => (per_try, Reason::TryTimeout),
+                None => (self.first_byte, Reason::FirstByteTimeout),
+            },
             Phase::Body => (self.idle, Reason::IdleTimeout),
             // A tunnel may last; the limit of the whole request ends with its head.
             Phase::Tunnel => return Some((now + self.tunnel, Reason::IdleTimeout)),
@@ -241,7 +256,7 @@ mod tests {
             total: total.map(Duration::from_secs),
             ..UpstreamTimeouts::default()
         };
-        Limits::new(&timeouts, Instant::now(), None)
+        Limits::new(&timeouts, None, Instant::now(), None)
     }
 
     #[test]

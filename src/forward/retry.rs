@@ -1,6 +1,11 @@
-//! Which failed attempts may be made again with another backend. Pure: what happened is the argument.
+//! Which failed attempts may be made again with another backend, and after which pause. Pure: what happened and chance are
+//! arguments.
 
-use crate::config::RetryOn;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::config::{Backoff, RetryOn};
 use crate::failure::Reason;
 
 /// How far an attempt had come when it failed.
@@ -38,7 +43,58 @@ pub fn may_be_repeated(failed: Failed, on: RetryOn) -> bool {
         Progress::NotConnected => on.connect && failed.body_kept && is_of_connecting(failed.reason),
         Progress::NotAccepted => (on.connect || on.refused) && failed.body_kept,
         Progress::Refused => on.refused && failed.body_kept,
-        Progress::Sent => on.reset && failed.reason == Reason::Reset && failed.idempotent && failed.body_kept,
+        Progress::Sent => {
+            let named = failed.reason == Reason::TryTimeout || on.reset && failed.reason == Reason::Reset;
+            named && failed.idempotent && failed.body_kept
+        }
+    }
+}
+
+/// An answer of which nothing was passed on yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Declined {
+    /// Its status.
+    pub status: StatusCode,
+    /// Whether the method may be repeated without harm (RFC 9110, section 9.2.2).
+    pub idempotent: bool,
+    /// Whether what was read of the body is still at hand.
+    pub body_kept: bool,
+}
+
+/// Whether it is right to leave the answer and ask another backend. Whether there is one is the upstream's matter.
+pub fn may_be_asked_elsewhere(declined: Declined, on: RetryOn) -> bool {
+    on.statuses.has(declined.status) && declined.idempotent && declined.body_kept
+}
+
+/// How long to wait before a request is tried again for the `nth` time, from 1: anything up to a bound that doubles, so that
+/// requests that failed together do not come back together ("full jitter"). `chance` is from 0 to 1.
+///
+/// The first time nothing is waited for if the backend saw nothing of the request: it goes to another, which nobody has
+/// found at fault.
+pub fn pause(backoff: Backoff, nth: u32, saw: Saw, chance: f64) -> Duration {
+    if nth <= 1 && saw == Saw::Nothing {
+        return Duration::ZERO;
+    }
+    let doubled = 2_u32.saturating_pow(nth.saturating_sub(1));
+    backoff.base.saturating_mul(doubled).min(backoff.max).mul_f64(chance.clamp(0.0, 1.0))
+}
+
+/// What a backend can have seen of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saw {
+    /// Nothing, or nothing that it did anything with.
+    Nothing,
+    /// The request, or a part of it.
+    Something,
+}
+
+impl Progress {
+    /// What the backend can have seen.
+    pub const fn saw(self) -> Saw {
+        match self {
+            Progress::NotConnected | Progress::NotAccepted | Progress::Refused => Saw::Nothing,
+            Progress::Sent | Progress::Answered => Saw::Something,
+        }
     }
 }
 
@@ -50,8 +106,27 @@ const fn is_of_connecting(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RetryStatuses;
 
-    const ALL: RetryOn = RetryOn { connect: true, reset: true, refused: true };
+    const ALL: RetryOn = RetryOn { connect: true, reset: true, refused: true, statuses: RetryStatuses::NONE };
+
+    #[test]
+    fn pauses_double_to_a_bound_and_are_spread_from_nothing_up() {
+        let millis = Duration::from_millis;
+        let backoff = Backoff { base: millis(25), max: millis(250) };
+        let longest = |nth| pause(backoff, nth, Saw::Something, 1.0);
+        assert_eq!([1, 2, 3, 4, 5, 99].map(longest), [25, 50, 100, 200, 250, 250].map(millis));
+        assert_eq!(pause(backoff, 2, Saw::Something, 0.5), millis(25));
+        assert_eq!(pause(backoff, 9, Saw::Something, 0.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_was_never_heard_by_a_backend_goes_to_another_at_once_but_only_the_first_time() {
+        let backoff = Backoff::default();
+        assert_eq!(pause(backoff, 1, Progress::NotConnected.saw(), 1.0), Duration::ZERO);
+        assert_eq!(pause(backoff, 2, Progress::NotConnected.saw(), 1.0), backoff.base * 2);
+        assert_eq!(pause(backoff, 1, Progress::Sent.saw(), 1.0), backoff.base);
+    }
 
     fn failed(reason: Reason, progress: Progress, idempotent: bool) -> Failed {
         Failed { reason, progress, idempotent, body_kept: true }
@@ -68,13 +143,15 @@ mod tests {
     fn a_get_is_repeated_after_a_reset_but_not_after_a_timeout_or_a_part_of_the_answer() {
         assert!(may_be_repeated(failed(Reason::Reset, Progress::Sent, true), ALL));
         assert!(!may_be_repeated(failed(Reason::FirstByteTimeout, Progress::Sent, true), ALL));
+        assert!(may_be_repeated(failed(Reason::TryTimeout, Progress::Sent, true), ALL));
+        assert!(!may_be_repeated(failed(Reason::TryTimeout, Progress::Sent, false), ALL));
         assert!(!may_be_repeated(failed(Reason::BadResponse, Progress::Sent, true), ALL));
         assert!(!may_be_repeated(failed(Reason::Reset, Progress::Answered, true), ALL));
     }
 
     #[test]
     fn what_the_configuration_leaves_out_is_not_repeated() {
-        let none = RetryOn { connect: false, reset: false, refused: false };
+        let none = RetryOn { connect: false, reset: false, refused: false, statuses: RetryStatuses::NONE };
         assert!(!may_be_repeated(failed(Reason::ConnectFailed, Progress::NotConnected, true), none));
         assert!(!may_be_repeated(failed(Reason::ConnectFailed, Progress::NotAccepted, true), none));
         let refused = RetryOn { refused: true, ..none };

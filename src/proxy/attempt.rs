@@ -12,7 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::Context;
-use crate::config::Protocol;
+use crate::config::{Protocol, Retry};
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
 use crate::forward::deadline::{Deadline, Ends, Limits, Phase};
@@ -45,6 +45,8 @@ pub struct Attempt {
     interim: u32,
     /// Whether the backend has switched protocols.
     switched: bool,
+    /// Whether its answer is left for that of another backend.
+    left: bool,
     deadline: Option<Deadline>,
 }
 
@@ -79,6 +81,7 @@ impl Context {
     pub(super) async fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
+        self.wait_before_retry().await;
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let left = destination.and_then(|destination| Limits::left(&destination.timeouts, self.began));
         if left.is_some_and(|left| left.is_zero()) {
@@ -111,13 +114,14 @@ impl Context {
             Some(connect) => peer::for_upgrade(peer, connect.clone()),
             None => peer,
         };
-        let mut peer = peer::within(peer, left);
+        let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
+        let mut peer = peer::within(peer::within(peer, left), per_try);
         // pingora times no body of HTTP/2.
         let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
         let shared = upgrade.is_none() && destination.upstream.config.protocol == Protocol::Http2;
-        let limits = Some(Limits::new(&destination.timeouts, self.began, request_body_idle))
+        let limits = Some(Limits::new(&destination.timeouts, per_try, self.began, request_body_idle))
             .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
         let interrupt = (shared && limits.is_some()).then(|| listen::interrupt_of(session));
         if limits.is_some() {
@@ -133,9 +137,19 @@ impl Context {
             interrupt,
             interim: 0,
             switched: false,
+            left: false,
             deadline: None,
         });
         Ok(Box::new(peer))
+    }
+
+    /// A pause before the next attempt, which ends with the time of the whole request.
+    async fn wait_before_retry(&mut self) {
+        let pause = std::mem::take(&mut self.pause);
+        let left = self.destination().and_then(|destination| Limits::left(&destination.timeouts, self.began));
+        if !pause.is_zero() {
+            tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
+        }
     }
 
     /// There is a connection.
@@ -185,9 +199,41 @@ impl Context {
             if attempt.switched {
                 attempt.in_flight.becomes_tunnel();
             }
+            if self.is_left(session, status) {
+                return Error::e_explain(ErrorType::HTTPStatus(status.as_u16()), "another backend is asked")
+                    .map_err(Error::into_up);
+            }
             self.waits_for(Phase::Body);
         }
         Ok(())
+    }
+
+    /// Whether the answer of this status is left, since another backend may have a better one. Takes the retry if so.
+    fn is_left(&mut self, session: &Session, status: StatusCode) -> bool {
+        let declined = retry::Declined {
+            status,
+            idempotent: session.req_header().method.is_idempotent(),
+            body_kept: !session.as_ref().retry_buffer_truncated(),
+        };
+        let Some(destination) = self.destination() else { return false };
+        let Some(rules) = destination.retry else { return false };
+        let now = Instant::now();
+        let is_left = self.attempts <= rules.attempts
+            && session.response_written().is_none()
+            && retry::may_be_asked_elsewhere(declined, rules.on)
+            && destination.upstream.has_another(&self.tried, now)
+            && destination.upstream.take_retry(now);
+        if is_left {
+            self.pause = self.pause_of(rules, retry::Saw::Something);
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.left = is_left;
+        }
+        is_left
+    }
+
+    fn pause_of(&self, rules: Retry, saw: retry::Saw) -> Duration {
+        rules.backoff.map_or(Duration::ZERO, |backoff| retry::pause(backoff, self.attempts, saw, fastrand::f64()))
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.
@@ -287,6 +333,12 @@ impl Context {
             error.set_retry(false);
             return error;
         }
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.left) {
+            self.let_go();
+            self.forgive();
+            error.set_retry(true);
+            return error;
+        }
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
         let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
@@ -329,15 +381,16 @@ impl Context {
             idempotent: session.req_header().method.is_idempotent(),
             body_kept: !session.as_ref().retry_buffer_truncated(),
         };
-        let again = self.destination().is_some_and(|destination| {
-            destination.retry.as_ref().is_some_and(|retry| {
+        let again = self.destination().and_then(|destination| {
+            destination.retry.filter(|retry| {
                 self.attempts <= retry.attempts
                     && retry::may_be_repeated(failed, retry.on)
                     && destination.upstream.take_retry(Instant::now())
             })
         });
-        error.set_retry(again);
-        if again {
+        error.set_retry(again.is_some());
+        if let Some(rules) = again {
+            self.pause = self.pause_of(rules, progress.saw());
             self.forgive();
         } else {
             self.fail(reason);

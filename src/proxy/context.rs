@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use pingora::Result;
@@ -46,6 +46,8 @@ pub struct Context {
     /// Attempts begun.
     pub attempts: u32,
     pub(super) tried: Tried,
+    /// How long it waits before the next attempt.
+    pub(super) pause: Duration,
     /// What ties it to a backend.
     pub(super) affinity: Affinity,
     /// The backend of the first attempt, until that begins.
@@ -77,6 +79,7 @@ impl Context {
             paths: Paths::default(),
             attempts: 0,
             tried: Tried::default(),
+            pause: Duration::ZERO,
             affinity: Affinity::default(),
             reserved: None,
             attempt: None,

@@ -23,6 +23,9 @@ use crate::failure::Reason;
 /// No number of milliseconds since anything.
 const FROM_THE_START: u64 = u64::MAX;
 
+/// A `Retry-After` beyond is not believed: who restarts is through with it, and who is broken is taken out by its traffic.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// A backend as one configuration sees it.
 #[derive(Debug)]
 pub struct Backend {
@@ -55,6 +58,8 @@ pub struct State {
     pub operator: Operator,
     /// Since when it is fit, in milliseconds of the group's time; never for one that was so from the start.
     fit_since: AtomicU64,
+    /// Until when it has asked not to be asked again, in milliseconds of the group's time.
+    rests_until: AtomicU64,
     /// What its upstream has learnt.
     group: Arc<UpstreamState>,
     upstream: String,
@@ -82,6 +87,7 @@ impl State {
             standing: Standing::default(),
             operator: Operator::default(),
             fit_since: AtomicU64::new(FROM_THE_START),
+            rests_until: AtomicU64::new(0),
             suspected: AtomicBool::new(false),
             health: Mutex::default(),
             in_flight: AtomicUsize::new(0),
@@ -137,6 +143,17 @@ impl State {
     /// Whether one more request may be in flight here.
     pub fn has_room(&self, ceilings: Ceilings) -> bool {
         self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.each
+    }
+
+    /// It has asked not to be asked again for so long.
+    pub fn rest(&self, time: Duration, now: Instant) {
+        let until = self.group.milliseconds(now + time.min(LONGEST_REST));
+        self.rests_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether it has asked not to be asked now.
+    pub fn rests(&self, now: Instant) -> bool {
+        self.group.milliseconds(now) < self.rests_until.load(Ordering::Relaxed)
     }
 
     /// Whether nothing stands against it.

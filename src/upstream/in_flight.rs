@@ -93,6 +93,9 @@ impl InFlight {
             }
             return;
         }
+        if let Outcome::Declined { retry_after: Some(time) } | Outcome::Failed { retry_after: Some(time) } = outcome {
+            backend.state.rest(time, now);
+        }
         let waited = now.saturating_duration_since(self.began);
         backend.state.latency.observe(outcome, waited, backend.state.group().tick(now));
         backend.state.conduct.observe(backend, outcome, now);

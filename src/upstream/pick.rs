@@ -156,11 +156,20 @@ impl Upstream {
             now,
         };
         let fit = |place: usize| self.is_acceptable(place, serving.health);
-        let mut place = pick.select(serving.tier, |place| fit(place) && !tried.contains(place));
-        if place.is_none() && tried.first.is_some() {
-            let others = (0..self.tiers.len()).filter(|tier| *tier != serving.tier);
-            let untried = |place: usize| self.is_acceptable(place, Health::Heeded) && !tried.contains(place);
-            place = others.into_iter().find_map(|tier| pick.select(tier, untried));
+        let mut place = None;
+        if tried.first.is_none() {
+            place = pick.select(serving.tier, fit);
+        } else {
+            // Who has asked for a pause is left to it, as long as there are others.
+            let rested = |place: usize| self.is_rested(place, now);
+            let anybody = |_: usize| true;
+            for willing in [&rested as &dyn Fn(usize) -> bool, &anybody] {
+                let untried = |place: usize| !tried.contains(place) && willing(place);
+                place = place.or_else(|| pick.select(serving.tier, |place| fit(place) && untried(place)));
+                let others = (0..self.tiers.len()).filter(|tier| *tier != serving.tier);
+                let fit = |place: usize| self.is_acceptable(place, Health::Heeded) && untried(place);
+                place = place.or_else(|| others.into_iter().find_map(|tier| pick.select(tier, fit)));
+            }
             place = place.or_else(|| pick.select(serving.tier, fit));
         }
         for health in [Health::Heeded, serving.health] {
@@ -174,6 +183,19 @@ impl Upstream {
     /// Whether a client that stays there goes there. Health that is ignored for all is ignored for it too.
     fn may_stay(&self, place: usize) -> bool {
         self.is_acceptable(place, Health::Heeded) || self.is_acceptable(place, self.serving().health)
+    }
+
+    /// Whether there is another backend for a request that these were not able to serve: one that is fit, has room, and
+    /// has not asked for a pause.
+    pub fn has_another(&self, tried: &Tried, now: Instant) -> bool {
+        let another = |place: usize| {
+            self.is_acceptable(place, Health::Heeded) && !tried.contains(place) && self.is_rested(place, now)
+        };
+        (0..self.backends.len()).any(another)
+    }
+
+    fn is_rested(&self, place: usize, now: Instant) -> bool {
+        self.backends.get(place).is_some_and(|backend| !backend.state.rests(now))
     }
 
     /// Whether somebody could be asked but for the ceilings.

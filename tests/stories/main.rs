@@ -40,6 +40,7 @@ mod outliers;
 mod paths;
 mod proxy_protocol;
 mod reloading;
+mod retries;
 mod rewriting;
 mod routing;
 mod spreading;
