@@ -152,6 +152,18 @@ const RETRY: Section = section(
     &[
         key("attempts", Shape::Number(1, 10), "2", "how often a request is tried again"),
         key("budget", Shape::Share, "20%", "the share of requests that may be retries"),
+        key(
+            "backoff",
+            Shape::Either(&[SWITCHED, Shape::Section(&BACKOFF)]),
+            "{}",
+            "the pause before a retry: a random part of it",
+        ),
+        key(
+            "per_try_timeout",
+            Shape::Either(&[OFF, Shape::Duration]),
+            "off",
+            "how long one try may take until its answer begins",
+        ),
         key("on", RETRY_ON, "[connect, reset, refused]", "what is tried again"),
     ],
 );
@@ -165,7 +177,22 @@ pub(super) const ROUTE_RETRY: Section = section(
     ],
 );
 
-const RETRY_ON: Shape = Shape::List(&Shape::Words(&["connect", "reset", "refused"]));
+const RETRY_ON: Shape = Shape::List(&Shape::Words(&[
+    "connect", "reset", "refused", "http_429", "http_500", "http_502", "http_503", "http_504",
+]));
+
+const BACKOFF: Section = section(
+    "backoff",
+    &[
+        key(
+            "base",
+            Shape::Duration,
+            "25ms",
+            "the longest pause before the first retry; twice as long before each further",
+        ),
+        key("max", Shape::Duration, "250ms", "the longest pause of all"),
+    ],
+);
 
 const STICKY: Section =
     section("sticky", &[required("cookie", Shape::Section(&STICKY_COOKIE), "by a cookie, which is signed")]);
