@@ -36,6 +36,7 @@ pub fn of_backend(upstream: &Upstream, backend: &Backend) -> Value {
         "name": backend.name,
         "state": against.map_or("fit", Against::token),
         "healthy": !state.standing.has(Against::Unreachable),
+        "why": state.unfit_because(),
         "checked": upstream.config.health_check.is_some(),
         "drained": state.drained(),
         "tier": backend.tier,

@@ -124,7 +124,10 @@ fn page(seen: &Value, former: Option<&Value>) -> String {
             let failures = backend.get("failures").and_then(Value::as_object);
             let failures: u64 = failures.into_iter().flat_map(|counts| counts.values()).filter_map(Value::as_u64).sum();
             let mut row = vec![text(upstream, "name")];
-            row.extend(["name", "state", "weight", "in_flight", "attempts"].map(|key| text(backend, key)));
+            let why = backend.get("why").and_then(Value::as_str).map(|why| format!(" ({why})"));
+            row.push(text(backend, "name"));
+            row.push(text(backend, "state") + &why.unwrap_or_default());
+            row.extend(["weight", "in_flight", "attempts"].map(|key| text(backend, key)));
             row.push(failures.to_string());
             row
         })

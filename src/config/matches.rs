@@ -100,7 +100,7 @@ fn read_path(report: &Report, entry: Entry<'_>, normalisation: Normalisation) ->
     }
 }
 
-fn method(text: &str) -> Result<Method, Mistake> {
+pub(super) fn method(text: &str) -> Result<Method, Mistake> {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
     let upper = text.to_ascii_uppercase();
     if upper == "CONNECT" {

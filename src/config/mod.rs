@@ -56,7 +56,7 @@ pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};
 pub use circuit_breaker::{CircuitBreaker, Queue};
 pub use client_certificates::{ClientCertificateMode, ClientCertificates};
-pub use health_check::HealthCheck;
+pub use health_check::{HealthCheck, HttpQuestion, Question};
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
 };

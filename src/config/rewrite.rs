@@ -72,7 +72,7 @@ fn replacement_for(pattern: &Pattern, text: &str) -> Result<String, Mistake> {
 }
 
 /// As it stands in `Host`: a name or an address, and maybe a port.
-fn host(text: &str) -> Result<HeaderValue, Mistake> {
+pub(super) fn host(text: &str) -> Result<HeaderValue, Mistake> {
     const HELP: &str =
         "write a host, with a port if the backend wants one: `internal.example`, `internal.example:8080`";
     let wrong = || Mistake::new(format!("`{text}` is not a host"), HELP);

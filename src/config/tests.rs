@@ -106,6 +106,7 @@ fn every_key_of_an_upstream_changes_it() {
         panic_threshold: Some(Percent::clamped(30)),
         slow_start: Some(Duration::from_secs(20)),
         health_check: Some(HealthCheck {
+            question: Question::Tcp,
             interval: Duration::from_secs(9),
             timeout: Duration::from_secs(2),
             healthy_after: 4,

@@ -66,6 +66,8 @@ pub struct State {
     backend: String,
     suspected: AtomicBool,
     health: Mutex<Health>,
+    /// Why its health check failed when that took it out.
+    unfit_because: Mutex<Option<Box<str>>>,
     in_flight: AtomicUsize,
     /// Those of them that have become tunnels.
     tunnels: AtomicUsize,
@@ -90,6 +92,7 @@ impl State {
             rests_until: AtomicU64::new(0),
             suspected: AtomicBool::new(false),
             health: Mutex::default(),
+            unfit_because: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             tunnels: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
@@ -216,10 +219,12 @@ impl State {
         match turned {
             None => {}
             Some(Turned::Healthy) => {
+                self.because(None);
                 self.forgive(Against::Unreachable);
                 log::info!(upstream = self.upstream, backend = self.backend; "backend turned healthy");
             }
             Some(Turned::Unhealthy) => {
+                self.because(Some(why));
                 self.hold(Against::Unreachable);
                 log::warn!(upstream = self.upstream, backend = self.backend, why; "backend turned unhealthy");
             }
@@ -228,10 +233,20 @@ impl State {
         self.judged.notify_waiters();
     }
 
+    /// Why its health check took it out; none while that holds nothing against it.
+    pub fn unfit_because(&self) -> Option<Box<str>> {
+        self.unfit_because.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn because(&self, why: Option<&str>) {
+        *self.unfit_because.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Box::from);
+    }
+
     /// Forgets all verdicts: it is taken for healthy until the next.
     pub fn forget_health(&self) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.suspected.store(false, Ordering::Relaxed);
+        self.because(None);
         self.forgive(Against::Unreachable);
     }
 

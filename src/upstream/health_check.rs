@@ -1,5 +1,4 @@
-//! Asking backends on a timer whether they can be connected to, with pingora's TCP check; and keeping the look at their
-//! conduct (`watch`) going.
+//! Asking backends on a timer whether they are fit ([`Probe`]), and keeping the look at their conduct (`watch`) going.
 //!
 //! Every backend has a task of its own, so a slow one delays no other, and its interval is jittered, so that
 //! many balancers do not knock at the same moment. A failed attempt to connect that a request made counts as
@@ -7,17 +6,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use pingora::ErrorType;
-use pingora_load_balancing::health_check::{HealthCheck as _, TcpHealthCheck};
-use pingora_load_balancing::{Backend as Candidate, Extensions};
+use pingora::connectors::http::Connector;
+use pingora::upstreams::peer::Peer as _;
+use pingora_load_balancing::health_check::TcpHealthCheck;
 use tokio::task::AbortHandle;
 
 use super::Upstream;
 use super::backend::{Backend, State};
 use super::health::{Thresholds, Verdict};
+use super::probe::{Fault, Probe, SharedConnector};
 use crate::config::HealthCheck;
 
 /// An interval is lengthened or shortened by up to this share.
@@ -27,13 +27,25 @@ const JITTER: f64 = 0.1;
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 /// The checks that are running, one for each backend of each upstream.
-#[derive(Default)]
 pub struct HealthChecks {
     running: HashMap<(String, String), Running>,
     /// By time-out. Each has a connector that reads the platform's trust store: one for all backends, not each.
     checkers: HashMap<Duration, Arc<TcpHealthCheck>>,
+    /// Likewise for all that are asked more than for a connection; made when one is.
+    connector: SharedConnector,
     /// Looks at the conduct of the backends.
     watch: Option<AbortHandle>,
+}
+
+impl Default for HealthChecks {
+    fn default() -> Self {
+        HealthChecks {
+            running: HashMap::new(),
+            checkers: HashMap::new(),
+            connector: Arc::new(LazyLock::new(|| Connector::new(None))),
+            watch: None,
+        }
+    }
 }
 
 impl fmt::Debug for HealthChecks {
@@ -45,6 +57,8 @@ impl fmt::Debug for HealthChecks {
 #[derive(Debug)]
 struct Running {
     check: HealthCheck,
+    /// How the backend is spoken to: its address, protocol and TLS.
+    way: u64,
     state: Arc<State>,
     task: AbortHandle,
 }
@@ -60,16 +74,18 @@ impl HealthChecks {
             let (Some(check), Some(thresholds)) = (&upstream.config.health_check, upstream.thresholds()) else {
                 continue;
             };
-            let checker = self.checker(check.timeout);
+            let probe = Arc::new(Probe::new(check.clone(), self.checker(check.timeout), self.connector.clone()));
             for backend in &upstream.backends {
                 let key = (upstream.name.clone(), backend.name.clone());
-                let unchanged = former
-                    .remove(&key)
-                    .filter(|running| running.check == *check && Arc::ptr_eq(&running.state, &backend.state));
+                let way = backend.peer.reuse_hash();
+                let unchanged = former.remove(&key).filter(|running| {
+                    (&running.check, running.way) == (check, way) && Arc::ptr_eq(&running.state, &backend.state)
+                });
                 let running = unchanged.unwrap_or_else(|| Running {
-                    check: *check,
+                    check: check.clone(),
                     state: backend.state.clone(),
-                    task: tokio::spawn(watch(backend.clone(), checker.clone(), check.interval, thresholds))
+                    way,
+                    task: tokio::spawn(watch(backend.clone(), probe.clone(), check.interval, thresholds))
                         .abort_handle(),
                 });
                 if let Some(replaced) = self.running.insert(key, running) {
@@ -126,16 +142,14 @@ impl Drop for Running {
     }
 }
 
-async fn watch(backend: Arc<Backend>, tcp: Arc<TcpHealthCheck>, interval: Duration, thresholds: Thresholds) {
-    let candidate = Candidate { addr: backend.peer._address.clone(), weight: 1, ext: Extensions::new() };
+async fn watch(backend: Arc<Backend>, probe: Arc<Probe>, interval: Duration, thresholds: Thresholds) {
     loop {
-        match tcp.check(&candidate).await {
+        match probe.ask(&backend).await {
             Ok(()) => backend.state.observe(Verdict::Passed, thresholds, ""),
-            // The machine could not ask (out of descriptors, say): that says nothing of the backend.
-            Err(error) if matches!(error.etype(), ErrorType::InternalError) => {
+            Err(Fault::Unfit(why)) => backend.state.observe(Verdict::Failed, thresholds, &why),
+            Err(Fault::NotAsked(error)) => {
                 log::debug!(backend = backend.name, error:%; "health check could not be made");
             }
-            Err(error) => backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str()),
         }
         let jitter = 1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0);
         tokio::time::sleep(interval.mul_f64(jitter)).await;

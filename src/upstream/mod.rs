@@ -14,6 +14,7 @@ mod laws;
 pub mod operator;
 pub mod outcome;
 mod pick;
+mod probe;
 pub mod queue;
 pub mod resolve;
 mod retry_budget;

@@ -22,6 +22,7 @@ mod draining;
 mod error_pages;
 mod failures;
 mod forwarding;
+mod health_checks;
 mod hostile;
 mod http1_requests;
 mod http2;

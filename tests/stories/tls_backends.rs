@@ -238,3 +238,17 @@ fn after_a_reload_connections_of_the_former_trust_are_not_used() {
     assert!(!balancer.reload(|text| text), "what cannot be read changes nothing");
     assert!(balancer.log().contains("ca.pem"), "{}", balancer.log());
 }
+
+#[test]
+fn a_health_check_goes_over_the_tls_of_its_upstream() {
+    let authority = Authority::new();
+    let at = backend(authority.server(&["app.internal.example"], &[], None));
+    let check = "{ http: { path: /, body: app.internal }, interval: 50ms, healthy_after: 1, unhealthy_after: 1 }";
+    let folder = tempfile::tempdir().unwrap();
+    authority.write(&folder.path().join("ca.pem"));
+    let upstream = format!("health_check: {check}, tls: {{ server_name: app.internal.example, ca: ca.pem }}");
+    let balancer = Balancer::before([at]).upstream(&upstream).start_in(folder);
+    assert!(balancer.healthy(at), "{}", balancer.log());
+    assert!(balancer.reload(|text| text.replace("server_name: app.", "server_name: other.")));
+    balancer.wait_healthy(at, false);
+}

@@ -101,12 +101,43 @@ const HASH_POLICY: Section = section(
 const HEALTH_CHECK: Section = section(
     "health check",
     &[
-        optional("tcp", Shape::Section(&TCP), "this is the one", "a backend that accepts a connection is fit"),
+        optional("http", Shape::Section(&HTTP), "`tcp`", "a backend that answers a request well is fit"),
+        optional(
+            "grpc",
+            Shape::Section(&GRPC),
+            "`tcp`",
+            "a backend whose `grpc.health.v1.Health/Check` says SERVING is fit; with `protocol: http2`",
+        ),
+        optional("tcp", Shape::Section(&TCP), "where there is no other", "a backend that accepts a connection is fit"),
         key("interval", Shape::Duration, "5s", "between two checks of a backend"),
         key("timeout", Shape::Duration, "1s", "at most the interval"),
         key("healthy_after", Shape::Number(1, 100), "2", "successes in a row that bring a backend back"),
         key("unhealthy_after", Shape::Number(1, 100), "3", "failures in a row that take it out"),
     ],
+);
+
+const HTTP: Section = section(
+    "http health check",
+    &[
+        required("path", Shape::Text("path"), "what is asked for, with its query"),
+        key("method", Shape::Text("method"), "GET", "without a body"),
+        optional("host", Shape::Text("host"), "the backend's address", "the host that is asked for"),
+        key("headers", Shape::Names("name", &Shape::Text("value")), "{}", "more fields"),
+        key(
+            "expect",
+            Shape::Either(&[STATUSES, Shape::List(&STATUSES)]),
+            "200-299",
+            "the statuses of a fit backend: one, a range, or a list",
+        ),
+        optional("body", Shape::Text("text"), "any body", "what the body must hold within its first 64 KiB"),
+    ],
+);
+
+const STATUSES: Shape = Shape::Text("status or range");
+
+const GRPC: Section = section(
+    "grpc health check",
+    &[optional("service", Shape::Text("name"), "the server as a whole", "the service that is asked about")],
 );
 
 const TCP: Section = section("tcp health check", &[]);
