@@ -17,6 +17,7 @@ pub mod demo;
 mod embed;
 pub mod error_pages;
 pub mod exit;
+pub mod explain;
 pub mod failure;
 pub mod forward;
 pub mod identity;

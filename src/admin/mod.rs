@@ -7,6 +7,7 @@ mod answer;
 mod backends;
 mod body;
 mod config;
+mod explain;
 mod gate;
 mod listeners;
 mod metrics;
@@ -148,7 +149,12 @@ impl Admin {
             Resource::Routes => routes::read(running),
             Resource::Config => config::read(running),
             Resource::Requests => requests::read(running),
-            Resource::Reload | Resource::Confirm | Resource::Plan | Resource::Backend { .. } | Resource::Unknown => {
+            Resource::Reload
+            | Resource::Confirm
+            | Resource::Plan
+            | Resource::Explain
+            | Resource::Backend { .. }
+            | Resource::Unknown => {
                 return fault(StatusCode::NOT_FOUND, path::WHAT_THERE_IS);
             }
         };
@@ -159,6 +165,7 @@ impl Admin {
         match resource {
             Resource::Reload => reload::reload(&self.running, body).await,
             Resource::Confirm => reload::confirm(&self.running).await,
+            Resource::Explain => explain::explain(&self.running, body),
             Resource::Plan => plan::plan(&self.running, body).await,
             Resource::Backend { upstream, backend, act } => {
                 backends::act(&self.running, upstream, backend, *act, body).await

@@ -10,7 +10,7 @@ pub const WRITE: &str = "POST";
 
 /// For who asks for something else.
 pub const WHAT_THERE_IS: &str = "there are /, /livez, /readyz, /metrics, and under /api/v1/: status, listeners, \
-     upstreams, routes, config, requests; by POST reload, confirm, plan, and \
+     upstreams, routes, config, requests; by POST reload, confirm, plan, explain, and \
      upstreams/{upstream}/backends/{backend}/drain, enable and weight";
 
 /// Everything that can be asked for.
@@ -29,6 +29,7 @@ pub enum Resource {
     Reload,
     Confirm,
     Plan,
+    Explain,
     Backend { upstream: String, backend: String, act: Act },
     Unknown,
 }
@@ -52,6 +53,7 @@ impl Resource {
                 "reload" => Resource::Reload,
                 "confirm" => Resource::Confirm,
                 "plan" => Resource::Plan,
+                "explain" => Resource::Explain,
                 _ => Resource::Unknown,
             },
             ["api", "v1", "upstreams", upstream, "backends", backend, act] => {
@@ -85,6 +87,7 @@ impl Resource {
             | Resource::Reload
             | Resource::Confirm
             | Resource::Plan
+            | Resource::Explain
             | Resource::Backend { .. }
             | Resource::Unknown => Guarded::Closed,
         }
@@ -93,7 +96,9 @@ impl Resource {
     /// [`READ`] or [`WRITE`].
     pub fn methods(&self) -> &'static str {
         match self {
-            Resource::Reload | Resource::Confirm | Resource::Plan | Resource::Backend { .. } => WRITE,
+            Resource::Reload | Resource::Confirm | Resource::Plan | Resource::Explain | Resource::Backend { .. } => {
+                WRITE
+            }
             Resource::Live
             | Resource::Ready
             | Resource::Metrics

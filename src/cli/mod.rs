@@ -4,11 +4,13 @@ mod api;
 mod backend;
 mod check;
 mod demo;
+mod explain;
 mod operate;
 mod plan;
 mod reload;
 mod run;
 mod status;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -63,6 +65,10 @@ enum Command {
     Demo(demo::Demo),
     /// Report all problems of the file: exit 0 fine, 1 problems, 2 unreadable
     Check(check::Check),
+    /// Run the `tests` of the file, and name what in it can never act: exit 0 all hold, 1 one does not, 2 unreadable
+    Test(test::Test),
+    /// Show where a request goes, and why: exit 0 it is served, 1 it is not, 2 it is no request
+    Explain(explain::Explain),
     /// Print the JSON Schema of the file, for editors and pipelines
     Schema,
     /// Show the running process: listeners, backends, routes
@@ -111,6 +117,8 @@ pub fn main() -> i32 {
     match &options.command {
         Some(Command::Demo(demo)) => demo::run(demo),
         Some(Command::Check(check)) => check::run(&options, check),
+        Some(Command::Test(test)) => test::run(&options, test),
+        Some(Command::Explain(wanted)) => explain::run(&options, wanted),
         Some(Command::Schema) => {
             println!("{:#}", config::schema());
             exit::OK

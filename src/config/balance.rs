@@ -33,6 +33,18 @@ pub enum Balance {
 }
 
 impl Balance {
+    /// As it is written.
+    pub const fn token(&self) -> &'static str {
+        match self {
+            Balance::RoundRobin => "round_robin",
+            Balance::Random => "random",
+            Balance::LeastRequest => "least_request",
+            Balance::PeakEwma => "peak_ewma",
+            Balance::RingHash(_) => "ring_hash",
+            Balance::Maglev(_) => "maglev",
+        }
+    }
+
     /// What of a request decides, where a policy hashes.
     pub fn key(&self) -> Option<&HashKey> {
         match self {

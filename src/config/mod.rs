@@ -15,6 +15,7 @@ mod client_address;
 mod client_certificates;
 mod environment;
 mod error_pages;
+mod expectations;
 mod header_rules;
 mod health_check;
 mod include;
@@ -56,6 +57,7 @@ pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};
 pub use circuit_breaker::{CircuitBreaker, Queue};
 pub use client_certificates::{ClientCertificateMode, ClientCertificates};
+pub use expectations::{Expected, Test};
 pub use health_check::{HealthCheck, HttpQuestion, Question};
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
@@ -113,6 +115,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// In the order of the file; at least one.
     pub routes: Vec<Route>,
+    /// What the operator expects of them.
+    pub tests: Vec<Test>,
 }
 
 impl Config {
@@ -131,6 +135,7 @@ impl Config {
             listeners,
             upstreams,
             routes,
+            tests: Vec::new(),
         }
     }
 
@@ -172,6 +177,7 @@ impl Clone for Config {
             listeners: self.listeners.clone(),
             upstreams: self.upstreams.clone(),
             routes: self.routes.clone(),
+            tests: self.tests.clone(),
         }
     }
 }
@@ -310,6 +316,9 @@ fn read(report: &Report, root: &tree::Node, folders: &Folders<'_>) -> Option<Con
     let written = top.required("routes", "write `routes: [ { upstream: app } ]`");
     let path_normalization = normalization::read(&mut top);
     let routes = routes::read(report, written, &listeners, &upstreams, path_normalization);
+    let written = top.entry("tests");
+    let named = expectations::Named { listeners: &listeners, upstreams: &upstreams, routes: &routes };
+    let tests = expectations::read(report, written, &named);
     let written = top.entry("admin");
     let admin = admin::read(report, written, folders);
     if let Some(Admin { address, .. }) = &admin {
@@ -328,6 +337,7 @@ fn read(report: &Report, root: &tree::Node, folders: &Folders<'_>) -> Option<Con
         listeners,
         upstreams,
         routes,
+        tests,
     };
     top.close();
     Some(config)

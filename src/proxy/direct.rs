@@ -9,9 +9,9 @@ use pingora::proxy::Session;
 
 use super::answer::body_may_not_come;
 use super::context::Context;
-use super::routing::location;
+use super::routing::location_of;
 use crate::config::{Redirect, Respond};
-use crate::forward::template::{Piece, Values};
+use crate::forward::template::Values;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Action;
 
@@ -40,12 +40,11 @@ pub async fn answer(session: &mut Session, context: &Context, lifecycle: &Lifecy
 fn redirection(session: &Session, context: &Context, redirect: &Redirect) -> Result<ResponseHeader> {
     let mut response = ResponseHeader::build(redirect.status, Some(4))?;
     response.insert_header(CONTENT_LENGTH, 0)?;
-    let to = context.with_values(session, |values| {
+    let location = context.with_values(session, |values| {
         let path = context.rewritten_path().unwrap_or(values.path);
-        redirect.to.render(&Values { path, ..*values })
+        location_of(&redirect.to, &Values { path, ..*values })
     });
-    let written_as_host = matches!(redirect.to.0.first(), Some(Piece::Text(text)) if text.starts_with("//"));
-    if let Some(location) = location(to, written_as_host) {
+    if let Some(location) = location {
         response.insert_header(LOCATION, location)?;
     }
     Ok(response)

@@ -50,6 +50,7 @@ use crate::snapshot::Current;
 
 pub use context::Context;
 use routing::Next;
+pub use routing::{location_of, rewritten};
 
 /// The balancer as pingora calls it; one for each core, all with the same parts.
 #[derive(Clone, Debug)]

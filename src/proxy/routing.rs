@@ -18,7 +18,7 @@ use crate::cookies;
 use crate::failure::Reason;
 use crate::forward::header_rules::Head;
 use crate::forward::rewrite::PathRewrite;
-use crate::forward::template::Values;
+use crate::forward::template::{Piece, Template, Values};
 use crate::route::{Host, Normalisation, Path, Request, normalise, path_and_query};
 use crate::snapshot::{Action, Destination};
 
@@ -176,7 +176,10 @@ impl Context {
 }
 
 /// The path after a rewrite; an expression may have made one that must be refused.
-fn rewritten(
+///
+/// # Errors
+/// `bad_request`, if it has made none.
+pub fn rewritten(
     rewrite: &PathRewrite,
     path: &Path<'_>,
     normalisation: Normalisation,
@@ -199,8 +202,11 @@ fn key_of<'a>(key: &Key, session: &'a Session, client: Option<IpAddr>) -> Option
     })
 }
 
-/// A location as the value of a field. No value of a request can make a path into another host (`//host`).
-pub(super) fn location(rendered: Vec<u8>, written_as_host: bool) -> Option<HeaderValue> {
+/// Where a redirect leads, as the value of a field; none if what stands in it cannot be one. No value of a request can
+/// make a path into another host (`//host`).
+pub fn location_of(to: &Template, values: &Values<'_>) -> Option<HeaderValue> {
+    let written_as_host = matches!(to.0.first(), Some(Piece::Text(text)) if text.starts_with("//"));
+    let rendered = to.render(values);
     let slashes = rendered.iter().take_while(|byte| **byte == b'/').count();
     let superfluous = if written_as_host { 0 } else { slashes.saturating_sub(1) };
     HeaderValue::from_maybe_shared(Bytes::from(rendered).slice(superfluous..)).ok()

@@ -134,8 +134,8 @@ impl Forwarding {
     }
 
     /// Who may answer, in the order of the file.
-    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.destinations.iter().map(|destination| &destination.upstream)
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.destinations.iter()
     }
 
     /// The place of the destination for a request: by its key if that is configured and there, else by chance.

@@ -7,6 +7,7 @@
 //!
 //! [`Section`]: super::section::Section
 
+mod expectation;
 mod listener;
 mod process;
 mod reference;

@@ -56,6 +56,7 @@ pub(super) const FILE: Section = section(
         LISTENERS,
         UPSTREAMS,
         ROUTES,
+        super::expectation::TESTS,
         optional("threads", Shape::Number(1, 1024), "as many as there are cores", "cores that serve"),
         key("daemon", Shape::Switch, "off", "run in the background; `-d` does the same"),
         optional("pid_file", PATH, "in /run/evenkeel, or the user's own folder", "of the daemon"),

@@ -130,7 +130,7 @@ const REWRITE: Section = section(
             "regex",
             Shape::Section(&REGEX),
             "the path stays",
-            "every part of the path that an expression matches is replaced",
+            "the first part of the path that an expression matches is replaced",
         ),
         optional("host", Shape::Text("host"), "the client's", "the host that backends are asked for"),
     ],

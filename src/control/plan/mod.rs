@@ -131,6 +131,8 @@ fn settings(former: &Config, next: &Config, written: &Written<'_>) -> Vec<Differ
         listeners: _,
         upstreams: _,
         routes: _,
+        // They change nothing.
+        tests: _,
     } = former;
     let changed = [
         ("lame_duck", *lame_duck != next.lame_duck),

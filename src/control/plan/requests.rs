@@ -93,7 +93,9 @@ fn goal(snapshot: &Snapshot, record: &Remembered) -> Option<Goal> {
     };
     let Some(route) = snapshot.routes.find(&request) else { return Some(nowhere) };
     let upstreams = match &route.action {
-        Action::Forward(forwarding) => forwarding.upstreams().map(|upstream| upstream.name.clone()).collect(),
+        Action::Forward(forwarding) => {
+            forwarding.destinations().map(|destination| destination.upstream.name.clone()).collect()
+        }
         Action::Redirect(..) | Action::Respond(_) => Vec::new(),
     };
     Some(Goal { route: Some(route.name.clone()), upstreams })
