@@ -1,6 +1,6 @@
 //! The admin address: liveness, readiness, metrics, the API and its page, for operators and their machines.
 //!
-//! It is served apart from the cores, so that it answers when they are busy. Every request passes the [`gate`] first.
+//! It is served apart from the cores, so that it answers when they are busy. Every request passes the `gate` first.
 //! Each resource of the API is a file of its own.
 
 mod answer;

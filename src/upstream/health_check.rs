@@ -1,4 +1,4 @@
-//! Asking backends on a timer whether they are fit ([`Probe`]), and keeping the look at their conduct (`watch`) going.
+//! Asking backends on a timer whether they are fit (`probe`), and keeping the look at their conduct (`watch`) going.
 //!
 //! Every backend has a task of its own, so a slow one delays no other, and its interval is jittered, so that
 //! many balancers do not knock at the same moment. A failed attempt to connect that a request made counts as

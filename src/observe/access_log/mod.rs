@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariant: [`AccessLog::write`] never waits for anything but a swap of two buffers and never fails; a record is
-//! written whole, or dropped and counted. Memory is bounded by twice [`shard::BOUND`] per serving thread.
+//! written whole, or dropped and counted. Memory is bounded by twice `shard::BOUND` per serving thread.
 //!
 //! Deliberately absent: rotation and compression (rename the file and send USR1), changing a log that is open (a reload
 //! makes a new one), sampling.
