@@ -371,6 +371,7 @@ fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
         current: running.current.clone(),
         lifecycle: running.lifecycle.clone(),
         counters: running.counters.clone(),
+        gate: running.gate.clone(),
     };
     let mut conf = for_pingora(&config.server);
     // The pool's size is per thread, and each core has a proxy of its own.

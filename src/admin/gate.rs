@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use subtle::ConstantTimeEq as _;
 
 use crate::config::{self, Secret, Token};
@@ -30,6 +30,20 @@ pub enum Guarded {
     Page,
     /// What only operators may see or do.
     Closed,
+}
+
+/// The field by which a client asks how its request was decided; its value is the token.
+pub const DECISION_ASKED: HeaderName = HeaderName::from_static("x-evenkeel-explain");
+
+/// Whether a client is told how its request was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disclosure {
+    /// It has not asked, or nobody is told.
+    NotAsked,
+    /// It has asked with a wrong token.
+    Refused,
+    /// It is told.
+    Granted,
 }
 
 impl Gate {
@@ -92,6 +106,15 @@ impl Gate {
                 right.then_some(()).ok_or((StatusCode::UNAUTHORIZED, "the token is missing or wrong"))
             }
         }
+    }
+
+    /// Whether a client of a listener may be told how its request was decided: it asks with the token. Without a token
+    /// nobody may.
+    pub fn discloses(&self, headers: &HeaderMap) -> Disclosure {
+        let Some(token) = &self.token else { return Disclosure::NotAsked };
+        let Some(given) = headers.get(DECISION_ASKED) else { return Disclosure::NotAsked };
+        let right: bool = token.0.as_bytes().ct_eq(given.as_bytes()).into();
+        if right { Disclosure::Granted } else { Disclosure::Refused }
     }
 
     /// Whether a `Host` is one that we are asked by: an address, `localhost`, or a name from the configuration. Any

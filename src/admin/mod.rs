@@ -38,7 +38,7 @@ use crate::listen::Acceptor;
 use crate::listen::socket::Accepted;
 use crate::server::Running;
 
-pub use gate::{Gate, Guarded};
+pub use gate::{DECISION_ASKED, Disclosure, Gate, Guarded};
 pub use path::encoded;
 
 /// Connections at a time; a scraper needs one.

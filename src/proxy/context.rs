@@ -13,6 +13,7 @@ use pingora::proxy::Session;
 use super::attempt::Attempt;
 use super::http10;
 use super::routing::Paths;
+use crate::admin::Disclosure;
 use crate::failure::Reason;
 use crate::forward::fields::X_REQUEST_ID;
 use crate::forward::origin::Origin;
@@ -59,6 +60,8 @@ pub struct Context {
     /// Whether the client has said that it reads trailers.
     trailers: bool,
     failure: Option<Reason>,
+    /// Whether the client is told how its request was decided.
+    pub(super) disclosure: Disclosure,
     /// The client was told to go on with its body.
     pub(super) continued: bool,
     /// The client has its whole answer, and may still send what nobody waits for.
@@ -88,6 +91,7 @@ impl Context {
             identity: Identity::of(Peer { address: None, scheme: Scheme::Http }),
             trailers: false,
             failure: None,
+            disclosure: Disclosure::NotAsked,
             continued: false,
             told: false,
             counted: None,

@@ -20,6 +20,7 @@ mod answer;
 mod attempt;
 mod context;
 mod direct;
+mod disclosure;
 mod hash_key;
 mod http10;
 mod record;
@@ -30,6 +31,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
@@ -40,6 +42,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
+use crate::admin::Gate;
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::{self, fields, max_forwards};
@@ -61,6 +64,8 @@ pub struct Proxy {
     pub lifecycle: Arc<Lifecycle>,
     /// What is counted for the whole process.
     pub counters: Arc<Counters>,
+    /// Who may know how requests are decided.
+    pub gate: Arc<ArcSwap<Gate>>,
 }
 
 /// Answers a request that goes to no backend.
@@ -82,6 +87,7 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        context.disclosure = self.gate.load().discloses(&session.req_header().headers);
         context.arrive(session)?;
         listen::head_received(session);
         Ok(())
@@ -146,6 +152,7 @@ impl ProxyHttp for Proxy {
         context.name_host(request)?;
         fields::to_backend(request, context.origin())?;
         context.conceal_sticky_cookie(request)?;
+        context.conceal_token(request);
         context.change_request(session, request)
     }
 

@@ -131,6 +131,7 @@ impl Context {
 
     /// Applies the route's rules to the head of an answer, be it a backend's or ours.
     pub(super) fn change_answer(&self, session: &Session, answer: &mut impl Head) -> Result<()> {
+        self.disclose(answer)?;
         let rules = self.route.as_ref().map(|route| &route.response_headers);
         match rules.filter(|rules| !rules.is_empty()) {
             Some(rules) => self.with_values(session, |values| rules.apply(answer, values)),

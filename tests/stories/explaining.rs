@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::support::balancer::program;
+use crate::support::client::Client;
 use crate::support::{Balancer, Origin};
 
 const FILE: &str = r#"
@@ -144,4 +145,34 @@ fn the_tests_of_a_file_are_run_and_what_never_acts_is_named() {
     assert_eq!((code, &told["ok"], told["tests"].as_array().unwrap().len()), (0, &true.into(), 5));
     let missing = program(Path::new("/"), &["-c", "/nowhere.yaml", "test"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn who_holds_the_token_is_told_in_the_answer_and_nobody_else() {
+    let origin = Origin::named("here");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "secret-token\n").unwrap();
+    let setup = Balancer::before([origin.address]).admin_settings("token_file: token");
+    let balancer =
+        setup.routes("  - { name: shop, match: { path: { prefix: /shop } }, upstream: app }").start_in(folder);
+    let mut client = Client::connect(balancer.address).unwrap();
+    let mut ask = |path: &str, token: &str| client.request("GET", path, &[("x-evenkeel-explain", token)], b"").unwrap();
+    let told = ask("/shop//a", "secret-token");
+    let decision = told.field("x-evenkeel-decision").unwrap().to_owned();
+    let backend = origin.address.to_string();
+    assert_eq!(
+        decision,
+        format!("listener=web; path=/shop/a; route=shop; upstream=app; backend={backend}; attempts=1; generation=1")
+    );
+    let refused = ask("/other", "secret-token");
+    assert_eq!(
+        refused.field("x-evenkeel-decision").unwrap(),
+        "listener=web; attempts=0; reason=no_route; generation=1"
+    );
+    assert_eq!(ask("/shop", "secret-toke").field("x-evenkeel-decision"), None);
+    assert!(
+        origin.requests().iter().all(|request| request.field("x-evenkeel-explain").is_none()),
+        "{:?}",
+        origin.requests()
+    );
 }
