@@ -21,7 +21,7 @@ RELOAD ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick bench abuse measure-reload audit
+        load-wrk load-h2load load-oha yardstick bench bench-quick abuse measure-reload audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ yardstick: prerequisites ## Build the bare pingora proxy that the edge is measur
 
 bench: prerequisites ## Measure against nginx and HAProxy, side by side (BENCH="--quick"); writes docs/benchmarks.md
 	bench/run $(BENCH)
+
+bench-quick: release ## Instructions and system calls per request, compared with bench/quick.json (5 % more is an error)
+	bench/quick
 
 abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE="--only silent"); writes docs/security.md
 	bench/abuse --write $(ABUSE)
