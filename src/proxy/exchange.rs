@@ -276,7 +276,7 @@ impl Exchange {
         let mut tasks = Vec::with_capacity(2);
         let mut switched = false;
         let fault = loop {
-            let part = match self.answers.next() {
+            let part = match self.answers.part() {
                 Ok(Some(part)) => part,
                 Ok(None) if ended && self.answers.ends() => Part::End(None),
                 Ok(None) if ended => break Some(ended_early()),

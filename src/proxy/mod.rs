@@ -171,15 +171,10 @@ impl ProxyHttp for Proxy {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        body: &mut Option<Bytes>,
+        _body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
-        // An empty last piece would end a chunked body twice and break the connection's next request
-        // (pingora issue 935).
-        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-            *body = None;
-        }
         context.received(session, end_of_stream);
         context.bound_body(session.body_bytes_read() as u64)
     }

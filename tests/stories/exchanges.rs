@@ -22,7 +22,7 @@ fn trailers_of_a_backend_reach_a_client_of_http_2() {
     });
     let balancer = Balancer::before([origin.address]).start();
     let mut client = Http2::connect(balancer.address);
-    for (stream, path) in [(1, "/with"), (3, "/without")] {
+    for (stream, path) in [(1, "/with"), (3, "/plain")] {
         client.headers(stream, &request("GET", path), END_STREAM);
         let outcome = client.outcome(stream);
         assert_eq!((outcome.status, outcome.text().as_str(), outcome.end), (Some(200), "hello", End::Whole), "{path}");

@@ -4,7 +4,8 @@
 //! a connection is seen when it is taken, without a system call, and otherwise once in a second.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::unconstrained;
 
 use super::connection::Connection;
 
@@ -156,12 +158,8 @@ async fn sweep(connections: Weak<Connections>) {
 /// nothing has come. Outside of the runtime's budget: a look that is put off would take what came for nothing.
 fn is_silent(stream: &mut Stream) -> bool {
     let mut byte = [0];
-    let look = std::future::poll_fn(|context| {
-        std::task::Poll::Ready(std::pin::Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut byte)))
-    });
-    let look = pin!(tokio::task::unconstrained(look));
-    let looked = std::future::Future::poll(look, &mut Context::from_waker(Waker::noop()));
-    matches!(looked, std::task::Poll::Ready(read) if read.is_pending())
+    let read = poll_fn(|task| Pin::new(&mut *stream).poll_read(task, &mut ReadBuf::new(&mut byte)));
+    pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 impl std::fmt::Debug for Connections {

@@ -90,13 +90,12 @@ fn nominated(fields: &HeaderMap) -> Result<Vec<HeaderName>> {
 /// # Errors
 /// pingora's, if a field cannot be set.
 pub fn announce(request: &mut RequestHeader, has_body: bool) -> Result<Framing> {
-    if !has_body {
-        return Ok(Framing::Length(0));
-    }
     let length = request.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.trim().parse().ok());
     match length {
+        // What was announced and does not come is found out at its end.
         Some(length) => Ok(Framing::Length(length)),
+        None if !has_body => Ok(Framing::Length(0)),
         None => {
             request.remove_header(&header::CONTENT_LENGTH);
             request.insert_header(header::TRANSFER_ENCODING, "chunked")?;
@@ -176,5 +175,6 @@ mod tests {
         assert_eq!(announce(&mut unknown, true).unwrap(), Framing::Chunked);
         assert_eq!(unknown.headers.get("transfer-encoding").unwrap(), "chunked");
         assert_eq!(announce(&mut request(&[]), false).unwrap(), Framing::Length(0));
+        assert_eq!(announce(&mut known, false).unwrap(), Framing::Length(5), "which never comes");
     }
 }

@@ -93,7 +93,7 @@ impl Answers {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn next(&mut self) -> Result<Option<Part>, Fault> {
+    pub fn part(&mut self) -> Result<Option<Part>, Fault> {
         match &mut self.stage {
             Stage::Head(reader) => match reader.read(&self.held, LIMITS)? {
                 None => Ok(None),
@@ -111,7 +111,7 @@ impl Answers {
             }
             Stage::Chunked(chunks, trailers) => match dechunk(chunks, trailers, &mut self.held)? {
                 Some(data) => Ok(Some(Part::Body(data))),
-                None if chunks.are_complete() => self.next(),
+                None if chunks.are_complete() => self.part(),
                 None => Ok(None),
             },
             Stage::Length(_) | Stage::UntilClosed | Stage::Tunnel if self.held.is_empty() => Ok(None),
@@ -242,7 +242,7 @@ mod tests {
         for piece in bytes.chunks(piece.max(1)) {
             answers.take(Bytes::copy_from_slice(piece));
             loop {
-                match answers.next() {
+                match answers.part() {
                     Ok(None) => break,
                     Ok(Some(Part::Head(head))) => {
                         seen += &format!("{} {:?} {:?}\n", head.status, head.get_reason_phrase(), head.headers);
