@@ -11,6 +11,7 @@ use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 
 use crate::failure::Reason;
+use crate::wire::lists;
 
 /// Whether the body that an understood request announces is one of at most so many bytes.
 ///
@@ -30,9 +31,10 @@ pub fn host_of(request: &RequestHeader) -> Option<HeaderValue> {
     }
 }
 
-/// Whether the client says that it reads trailers (RFC 9110, section 10.1.4); in HTTP/2 it can say nothing else.
+/// Whether the client says that it reads trailers (RFC 9110, section 10.1.4). One of HTTP/1.0 cannot be sent any.
 pub fn reads_trailers(request: &RequestHeader) -> bool {
-    request.version == Version::HTTP_2 && request.headers.contains_key(TE)
+    let says_so = || request.headers.get_all(TE).iter().any(|codings| lists(codings.as_bytes(), b"trailers"));
+    request.version != Version::HTTP_10 && says_so()
 }
 
 #[cfg(test)]

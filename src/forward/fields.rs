@@ -43,7 +43,7 @@ pub fn to_client(response: &mut ResponseHeader, client: Version) {
             response.remove_header(&name);
         }
     }
-    // Trailers pass between HTTP/2 and HTTP/2 alone; elsewhere their announcement must not.
+    // Between HTTP/2 and HTTP/2 trailers always pass; elsewhere they may not, and their announcement does not.
     let passes = response.version == Version::HTTP_2 && client == Version::HTTP_2;
     let trailer = (!passes).then_some(&header::TRAILER);
     let always = [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::PROXY_AUTHENTICATE];
