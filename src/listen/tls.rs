@@ -9,13 +9,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use pingora_core::protocols::tls::SslDigest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::listener::Http2;
 use crate::config::{CertificateFiles, ClientCertificateMode, ClientCertificates, ListenerTls, TlsVersion};
@@ -153,12 +152,4 @@ impl ResolvesServerCert for Certificates {
 fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Error> {
     let certificate = webpki::EndEntityCert::try_from(certificate)?;
     Ok(certificate.valid_dns_names().map(str::to_owned).collect())
-}
-
-/// What pingora's sessions show of the handshake.
-pub(super) fn digest(connection: &ServerConnection) -> Option<Arc<SslDigest>> {
-    let is_1_3 = connection.protocol_version()? == rustls::ProtocolVersion::TLSv1_3;
-    let version = if is_1_3 { "TLSv1.3" } else { "TLSv1.2" };
-    let suite = connection.negotiated_cipher_suite()?.suite().as_str().unwrap_or("unknown");
-    Some(Arc::new(SslDigest::new(suite, version, None, None, Vec::new())))
 }

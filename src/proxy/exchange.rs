@@ -27,6 +27,7 @@ use super::context::Context;
 use super::{Proxy, tunnel};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
+use crate::forward::fields::Trailers;
 use crate::forward::http1::connection::{Framing, Misfit};
 use crate::forward::http1::response::{Asked, Part};
 use crate::forward::http1::{Answers, Connection, request};
@@ -297,7 +298,7 @@ impl Exchange {
                 }
                 Part::End(trailers) => {
                     proxy.upstream_response_body_filter(session, &mut None, true, context)?;
-                    let trailers = trailers.filter(|_| context.passes_trailers(session));
+                    let trailers = trailers.filter(|_| context.trailers_of_answer(session) == Trailers::Passed);
                     match (trailers, tasks.last_mut()) {
                         (Some(trailers), _) => tasks.push(HttpTask::Trailer(Some(trailers))),
                         (None, Some(HttpTask::Header(_, end) | HttpTask::Body(_, end))) => *end = true,
