@@ -191,7 +191,7 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, session, context.due(), &mut self.timer).await {
+            match event(connection, self.upload, &self.answers, session, context.due(), &mut self.timer).await {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -418,6 +418,7 @@ pub(super) async fn deliver(
 async fn event(
     connection: &mut Connection,
     upload: Upload,
+    answers: &Answers,
     session: &mut Session,
     due: Option<Instant>,
     timer: &mut Timer,
@@ -437,7 +438,10 @@ async fn event(
     poll_fn(|task| {
         if connection.has_unsent() {
             match connection.poll_send(task) {
-                Poll::Ready(Ok(())) if upload == Upload::Coming => return Poll::Ready(Event::Sent),
+                // Whoever waits for nothing but an answer goes on to that at once.
+                Poll::Ready(Ok(())) if upload == Upload::Coming || answers.is_complete() => {
+                    return Poll::Ready(Event::Sent);
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::Unsent(error)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
