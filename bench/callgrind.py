@@ -1,0 +1,87 @@
+"""Counts under valgrind's callgrind: user instructions, and calls of the allocator. It emulates, so that neither the clock of
+the processor nor its other work changes them; the system's part of a request is not in them.
+
+The cost of a request is what two runs with a different number of requests differ by, which is free of starting and stopping.
+Of a program's threads the one counts whose figures differ most: the core that serves. The others are clocks, which go on
+while a slow machine lets them.
+"""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+
+# Where a program asks for memory: mimalloc's entry points, which Rust's allocator calls, and those of C. A call from one to
+# another of them is the allocator's own business and not counted.
+ALLOCATORS = {
+    *("malloc", "calloc", "realloc", "reallocarray", "memalign", "posix_memalign", "aligned_alloc"),
+    *("mi_malloc", "mi_zalloc", "mi_calloc", "mi_realloc", "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"),
+}
+# The same code on machines with and without newer instructions, as far as the C library lets itself be told.
+ENVIRONMENT = {**os.environ, "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2_Usable,-AVX2,-ERMS,-FSRM"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    instructions: float
+    allocations: float | None  # none where the program has no names of functions left
+
+
+def missing():
+    return None if shutil.which("valgrind") else "valgrind"
+
+
+def command(out, program):
+    return ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}", *program]
+
+
+def per_request(start, work, counts):
+    """`start(run)` starts a program under `command` and returns it with its file; `work(running, count)` asks it so often."""
+    runs = []
+    for run, count in enumerate(counts):
+        running, out = start(run)
+        try:
+            work(running, count)
+        finally:
+            running.stop(60)
+        runs.append(threads(out))
+    few, many = runs
+    requests = counts[1] - counts[0]
+    core = max(many, key=lambda thread: many[thread][0] - few.get(thread, (0, 0))[0])
+    instructions, allocations = many[core]
+    before = few.get(core, (0, 0))
+    named = allocations is not None and before[1] is not None
+    return Cost((instructions - before[0]) / requests, (allocations - before[1]) / requests if named else None)
+
+
+def threads(out):
+    """What each thread of a run came to, by its number. A process that forked has a file more for each thread."""
+    found = {each.name.rpartition("-")[2]: read(each) for each in out.parent.glob(f"{out.name}-*")}
+    if not found:
+        raise SystemExit(f"error: callgrind wrote no {out.name}")
+    return found
+
+
+def read(file):
+    """All instructions of a run, and its calls of an allocator."""
+    names, caller, callee, allocations = {}, None, None, None
+    total = 0
+
+    def name(text):
+        number, _, word = text.partition(" ")
+        if word:
+            names[number] = word.split("'")[0].split("@")[0]
+        return names.get(number)
+
+    with open(file, errors="replace") as lines:
+        for line in lines:
+            if line.startswith("fn="):
+                caller = name(line[3:].rstrip("\n"))
+            elif line.startswith("cfn="):
+                callee = name(line[4:].rstrip("\n"))
+            elif line.startswith("calls="):
+                if callee in ALLOCATORS and caller not in ALLOCATORS:
+                    allocations = (allocations or 0) + int(line[6:].split()[0])
+            elif found := re.match(r"(?:summary|totals): (\d+)", line):
+                total = max(total, int(found[1]))
+    return total, allocations

@@ -1,0 +1,107 @@
+//! When requests are due, and how long they took.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+/// How long answers are waited for after the end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One clock for all connections: in an open loop whoever is free takes the request that is due next, and where nobody is
+/// free it grows late, which counts.
+pub(crate) struct Pace {
+    began: Instant,
+    until: Instant,
+    rate: Option<f64>,
+    due: Arc<Semaphore>,
+    taken: Cell<u64>,
+    answered: Cell<u64>,
+    micros: RefCell<Vec<u32>>,
+    failures: RefCell<BTreeMap<String, u64>>,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: Option<f64>, length: Duration) -> Rc<Self> {
+        let began = Instant::now() + Duration::from_millis(if rate.is_some() { 200 } else { 0 });
+        let due = Arc::new(Semaphore::new(0));
+        if let Some(rate) = rate {
+            let due = Arc::clone(&due);
+            // A thread that sleeps until each request is due: the runtime's own clock counts in milliseconds.
+            std::thread::spawn(move || {
+                let mut given = 0_u32;
+                while f64::from(given) < rate * length.as_secs_f64() {
+                    let at = began + Duration::from_secs_f64(f64::from(given) / rate);
+                    std::thread::sleep(at.saturating_duration_since(Instant::now()));
+                    due.add_permits(1);
+                    given += 1;
+                }
+                due.close();
+            });
+        }
+        Rc::new(Self {
+            began,
+            until: began + length,
+            rate,
+            due,
+            taken: Cell::new(0),
+            answered: Cell::new(0),
+            micros: RefCell::default(),
+            failures: RefCell::default(),
+        })
+    }
+
+    /// Waits for the next request that is due and says since when; none at the end.
+    pub(crate) async fn next(&self) -> Option<Instant> {
+        let Some(rate) = self.rate else {
+            return (!self.over()).then(Instant::now);
+        };
+        self.due.acquire().await.ok()?.forget();
+        let number = self.taken.get();
+        self.taken.set(number + 1);
+        Some(self.began + Duration::from_secs_f64(number as f64 / rate))
+    }
+
+    pub(crate) fn over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    pub(crate) fn answered(&self, due: Instant) {
+        // What is answered after the end is not of these seconds, but in an open loop it was due in them.
+        if self.rate.is_some() || !self.over() {
+            self.answered.set(self.answered.get() + 1);
+            self.micros.borrow_mut().push(u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX));
+        }
+    }
+
+    pub(crate) fn failed(&self, why: &str) {
+        *self.failures.borrow_mut().entry(why.to_owned()).or_default() += 1;
+    }
+
+    /// One line of JSON: requests, requests a second, times in milliseconds, failures and why.
+    pub(crate) fn report(&self) -> String {
+        let mut micros = self.micros.take();
+        micros.sort_unstable();
+        let at = |share: f64| {
+            let place = (share * micros.len() as f64) as usize;
+            micros.get(place.min(micros.len().saturating_sub(1))).map(|&each| f64::from(each) / 1000.0)
+        };
+        let failures = self.failures.take();
+        let seconds = (self.until - self.began).as_secs_f64();
+        // In an open loop what was due and never answered has failed too.
+        let due = self.rate.map_or(0, |rate| (rate * seconds).ceil() as u64);
+        let failed = failures.values().sum::<u64>().max(due.saturating_sub(self.answered.get()));
+        json!({
+            "requests": self.answered.get(),
+            "per_second": self.answered.get() as f64 / seconds,
+            "p50_ms": at(0.5), "p99_ms": at(0.99), "p999_ms": at(0.999), "max_ms": at(1.0),
+            "errors": failed,
+            "why": failures,
+        })
+        .to_string()
+    }
+}
