@@ -9,6 +9,7 @@ while a slow machine lets them.
 import os
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 
 # Where a program asks for memory: mimalloc's entry points, which Rust's allocator calls, and those of C. A call from one to
@@ -31,8 +32,8 @@ def missing():
     return None if shutil.which("valgrind") else "valgrind"
 
 
-def command(out, program):
-    return ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}", *program]
+def command(out, program, more=()):
+    return ["valgrind", "--tool=callgrind", *more, "--separate-threads=yes", f"--callgrind-out-file={out}.%p", *program]
 
 
 def per_request(start, work, counts):
@@ -54,12 +55,18 @@ def per_request(start, work, counts):
     return Cost((instructions - before[0]) / requests, (allocations - before[1]) / requests if named else None)
 
 
+def counting(pid, on):
+    """Begins or ends counting in a program that was started with `--instr-atstart=no`, which runs quicker until then."""
+    subprocess.run(["callgrind_control", "-i", "on" if on else "off", str(pid)], check=True, capture_output=True, timeout=60)
+
+
 def threads(out):
-    """What each thread of a run came to, by its number. A process that forked has a file more for each thread."""
-    found = {each.name.rpartition("-")[2]: read(each) for each in out.parent.glob(f"{out.name}-*")}
-    if not found:
+    """What each thread of a run came to. Its name is its place among the processes of the run, and its number in there."""
+    files = sorted((*map(int, each.name.rpartition(".")[2].split("-")), each) for each in out.parent.glob(f"{out.name}.*-*"))
+    if not files:
         raise SystemExit(f"error: callgrind wrote no {out.name}")
-    return found
+    places = {pid: place for place, pid in enumerate(sorted({pid for pid, _, _ in files}))}
+    return {(places[pid], thread): read(file) for pid, thread, file in files}
 
 
 def read(file):

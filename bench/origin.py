@@ -9,14 +9,15 @@ import threading
 
 BODY = b"x" * 128
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+LAST = ANSWER.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
 class Origin:
-    """Listens until closed; `settle` is called between a request and its answer."""
+    """Listens until closed; `settle` is called between a request and its answer. Not `kept`, it closes after each."""
 
-    def __init__(self, settle):
-        self.settle, self.open = settle, []
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, settle, host="127.0.0.1", kept=True):
+        self.settle, self.kept, self.open = settle, kept, []
+        self.listener = socket.create_server((host, 0), backlog=1024)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -34,7 +35,11 @@ class Origin:
         try:
             while receive(connection, b""):
                 self.settle()
+                if not self.kept:
+                    connection.sendall(LAST)
+                    break
                 connection.sendall(ANSWER)
+            connection.close()
         except OSError:
             return
 

@@ -105,21 +105,19 @@ def family(pid):
     return found
 
 
-def asleep(pid):
-    """Whether all threads of a process wait for something."""
+def asleep(pids):
+    """Whether all threads of these processes wait for something."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
-        states = [Path(f"/proc/{pid}/task/{each}/stat").read_text().rpartition(")")[2].split()[0] for each in threads]
-    except OSError:
+        return all(_stat(f"{pid}/task/{thread}")[0] == "S" for pid in pids for thread in os.listdir(f"/proc/{pid}/task"))
+    except (OSError, TypeError):
         return False
-    return all(state == "S" for state in states)
 
 
-def wait_asleep(pid, deadline=1.0):
-    """Waits until a process has nothing left to do: it was seen asleep three times, a little apart."""
+def wait_asleep(pids, deadline=1.0):
+    """Waits until processes have nothing left to do: they were seen asleep three times, a little apart."""
     end, seen = time.monotonic() + deadline, 0
     while seen < 3 and time.monotonic() < end:
-        seen = seen + 1 if asleep(pid) else 0
+        seen = seen + 1 if asleep(pids) else 0
         time.sleep(0.0002)
 
 
@@ -147,7 +145,7 @@ def memory(pids, field):
 
 
 def _stat(pid):
-    """The fields of /proc/PID/stat after the name, which may hold spaces; [0] is the state, [1] the parent."""
+    """The fields of /proc/PID/stat (or of PID/task/THREAD) after the name, which may hold spaces; [0] is the state, [1] the parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -41,18 +41,31 @@ fn request(ask: &Ask) -> Vec<u8> {
 
 async fn exchange(stream: &mut Box<dyn Stream>, request: &[u8], buffer: &mut Vec<u8>) -> Result<()> {
     stream.write_all(request).await?;
-    let (head, mut rest) = read_head(stream, buffer).await?;
+    let (head, came) = read_head(stream, buffer).await?;
     let text = buffer.get(..head).map(String::from_utf8_lossy).unwrap_or_default().to_ascii_lowercase();
     if !text.starts_with("http/1.1 200") {
         return Err(text.lines().next().unwrap_or_default().into());
     }
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length.ok_or("an answer without Content-Length")?.trim().parse()?;
-    while rest < length {
+    read_body(stream, buffer, length(&text).ok_or("an answer without Content-Length")?, came).await
+}
+
+/// Content-Length of a head in lower case.
+pub(crate) fn length(head: &str) -> Option<usize> {
+    head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()
+}
+
+/// Reads on until a body of this length is there, of which some came along with the head.
+pub(crate) async fn read_body(
+    stream: &mut Box<dyn Stream>,
+    buffer: &mut Vec<u8>,
+    length: usize,
+    mut came: usize,
+) -> Result<()> {
+    while came < length {
         buffer.clear();
         match stream.read_buf(buffer).await? {
-            0 => return Err("the connection ended in an answer".into()),
-            got => rest += got,
+            0 => return Err("the connection ended within a body".into()),
+            got => came += got,
         }
     }
     Ok(())

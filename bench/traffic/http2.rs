@@ -56,7 +56,8 @@ async fn exchange(ask: &Ask, mut sender: SendRequest<Bytes>, body: &Bytes) -> Re
     let scheme = if ask.tls.is_some() { "https" } else { "http" };
     let method = if body.is_empty() { Method::GET } else { Method::POST };
     let path = if ask.kind == Kind::Grpc { "/echo.Echo/Say" } else { &ask.path };
-    let mut request = Request::builder().version(Version::HTTP_2).method(method).uri(format!("{scheme}://localhost{path}"));
+    let mut request =
+        Request::builder().version(Version::HTTP_2).method(method).uri(format!("{scheme}://localhost{path}"));
     if ask.kind == Kind::Grpc {
         request = request.header("content-type", "application/grpc").header("te", "trailers");
     }

@@ -1,4 +1,5 @@
-//! Load for measurements, and the backends that nginx cannot be: WebSocket, gRPC, and one that is sick.
+//! Load for measurements, and the backends that nginx cannot be: WebSocket, gRPC, one that is sick, and one that
+//! reads bodies.
 //!
 //! `traffic ask KIND …` asks for some seconds and prints one line of JSON; `traffic serve …` answers until it is stopped. All of
 //! it is on loopback addresses, on one thread. `cargo build --release --features measurements --example traffic`.
@@ -29,8 +30,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 enum Command {
     /// Ask, and print what came of it
     Ask(Ask),
-    /// Answer as backends: WebSocket echo, gRPC, and one that takes requests and hangs up
-    Serve { websocket: SocketAddr, grpc: SocketAddr, sick: SocketAddr },
+    /// Answer as backends: WebSocket echo, gRPC, one that takes requests and hangs up, and one that reads bodies
+    Serve { websocket: SocketAddr, grpc: SocketAddr, sick: SocketAddr, upload: SocketAddr },
 }
 
 /// What is asked, and how.
@@ -87,7 +88,9 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     match Command::from_args() {
-        Command::Serve { websocket, grpc, sick } => local.block_on(&runtime, serve::serve(websocket, grpc, sick)),
+        Command::Serve { websocket, grpc, sick, upload } => {
+            local.block_on(&runtime, serve::serve(websocket, grpc, sick, upload))
+        }
         Command::Ask(ask) => local.block_on(&runtime, run(ask)),
     }
 }
@@ -106,7 +109,7 @@ async fn run(ask: Ask) -> Result<()> {
         let (ask, connector, pace) = (ask.clone(), Rc::clone(&connector), Rc::clone(&pace));
         clients.push(tokio::task::spawn_local(async move {
             // A connection that broke is counted and made anew, as clients do.
-            while !pace.over() {
+            while !pace.ended() {
                 let ended = match ask.kind {
                     Kind::Http1 | Kind::New => http1::keep_asking(&ask, &connector, &pace).await,
                     Kind::Http2 | Kind::Grpc => http2::keep_asking(&ask, &connector, &pace).await,

@@ -18,6 +18,8 @@ pub(crate) struct Pace {
     began: Instant,
     until: Instant,
     rate: Option<f64>,
+    /// How many are due in all, in an open loop.
+    total: u64,
     due: Arc<Semaphore>,
     taken: Cell<u64>,
     answered: Cell<u64>,
@@ -29,24 +31,25 @@ impl Pace {
     pub(crate) fn new(rate: Option<f64>, length: Duration) -> Rc<Self> {
         let began = Instant::now() + Duration::from_millis(if rate.is_some() { 200 } else { 0 });
         let due = Arc::new(Semaphore::new(0));
+        let total = rate.map_or(0, |rate| (rate * length.as_secs_f64()) as u64);
         if let Some(rate) = rate {
             let due = Arc::clone(&due);
             // A thread that sleeps until each request is due: the runtime's own clock counts in milliseconds.
             std::thread::spawn(move || {
-                let mut given = 0_u32;
-                while f64::from(given) < rate * length.as_secs_f64() {
-                    let at = began + Duration::from_secs_f64(f64::from(given) / rate);
+                for given in 0..total {
+                    let at = began + Duration::from_secs_f64(given as f64 / rate);
                     std::thread::sleep(at.saturating_duration_since(Instant::now()));
                     due.add_permits(1);
-                    given += 1;
                 }
-                due.close();
+                // Whoever still waits sees that nothing more is due.
+                due.add_permits(Semaphore::MAX_PERMITS / 2);
             });
         }
         Rc::new(Self {
             began,
             until: began + length,
             rate,
+            total,
             due,
             taken: Cell::new(0),
             answered: Cell::new(0),
@@ -62,11 +65,22 @@ impl Pace {
         };
         self.due.acquire().await.ok()?.forget();
         let number = self.taken.get();
+        if number >= self.total {
+            return None;
+        }
         self.taken.set(number + 1);
         Some(self.began + Duration::from_secs_f64(number as f64 / rate))
     }
 
-    pub(crate) fn over(&self) -> bool {
+    /// Whether nothing more is to be asked.
+    pub(crate) fn ended(&self) -> bool {
+        match self.rate {
+            Some(_) => self.taken.get() >= self.total,
+            None => self.over(),
+        }
+    }
+
+    fn over(&self) -> bool {
         Instant::now() >= self.until
     }
 
@@ -93,8 +107,7 @@ impl Pace {
         let failures = self.failures.take();
         let seconds = (self.until - self.began).as_secs_f64();
         // In an open loop what was due and never answered has failed too.
-        let due = self.rate.map_or(0, |rate| (rate * seconds).ceil() as u64);
-        let failed = failures.values().sum::<u64>().max(due.saturating_sub(self.answered.get()));
+        let failed = failures.values().sum::<u64>().max(self.total.saturating_sub(self.answered.get()));
         json!({
             "requests": self.answered.get(),
             "per_second": self.answered.get() as f64 / seconds,

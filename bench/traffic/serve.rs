@@ -1,4 +1,5 @@
-//! The backends: an echo over WebSocket, one method of gRPC, and one that takes each request and hangs up.
+//! The backends: an echo over WebSocket, one method of gRPC, one that takes each request and hangs up, and one that reads the
+//! whole of a body before it answers, as applications do.
 
 use std::net::SocketAddr;
 
@@ -11,11 +12,12 @@ use crate::stream::Stream;
 use crate::websocket::{ACCEPT, ECHO, KEY, PAYLOAD};
 use crate::{Result, http1, http2};
 
-pub(crate) async fn serve(websocket: SocketAddr, grpc: SocketAddr, sick: SocketAddr) -> Result<()> {
+pub(crate) async fn serve(websocket: SocketAddr, grpc: SocketAddr, sick: SocketAddr, upload: SocketAddr) -> Result<()> {
     let websocket = listen(websocket, |stream| async { echo(Box::new(stream)).await });
     let grpc = listen(grpc, answer);
     let sick = listen(sick, hang_up);
-    tokio::try_join!(websocket, grpc, sick)?;
+    let upload = listen(upload, |stream| async { take(Box::new(stream)).await });
+    tokio::try_join!(websocket, grpc, sick, upload)?;
     Ok(())
 }
 
@@ -43,7 +45,9 @@ async fn echo(mut stream: Box<dyn Stream>) -> Result<()> {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await?;
         return Ok(());
     }
-    let yes = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+    let yes = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+    );
     stream.write_all(yes.as_bytes()).await?;
     let mut said = [0; 8 + PAYLOAD];
     let mut echo = [b'x'; ECHO];
@@ -57,8 +61,7 @@ async fn echo(mut stream: Box<dyn Stream>) -> Result<()> {
 }
 
 async fn answer(stream: TcpStream) -> Result<()> {
-    let mut connection =
-        h2::server::Builder::new().max_concurrent_streams(1000).handshake::<_, Bytes>(stream).await?;
+    let mut connection = h2::server::Builder::new().max_concurrent_streams(1000).handshake::<_, Bytes>(stream).await?;
     while let Some(next) = connection.accept().await {
         let (request, mut respond) = next?;
         tokio::task::spawn_local(async move {
@@ -83,7 +86,22 @@ async fn answer(stream: TcpStream) -> Result<()> {
 }
 
 async fn hang_up(mut stream: TcpStream) -> Result<()> {
-    let mut some = [0; 4096];
-    stream.read(&mut some).await?;
+    // Whatever comes first is enough of a request.
+    let mut some = Vec::with_capacity(4096);
+    if stream.read_buf(&mut some).await? == 0 {
+        return Err("nothing was asked".into());
+    }
     Ok(())
+}
+
+async fn take(mut stream: Box<dyn Stream>) -> Result<()> {
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 128\r\n\r\n".to_vec();
+    answer.resize(answer.len() + 128, b'x');
+    loop {
+        let (head, came) = http1::read_head(&mut stream, &mut buffer).await?;
+        let text = buffer.get(..head).map(String::from_utf8_lossy).unwrap_or_default().to_ascii_lowercase();
+        http1::read_body(&mut stream, &mut buffer, http1::length(&text).unwrap_or(0), came).await?;
+        stream.write_all(&answer).await?;
+    }
 }
