@@ -6,7 +6,6 @@ Of a program's threads the one counts whose figures differ most: the core that s
 while a slow machine lets them.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -18,8 +17,20 @@ ALLOCATORS = {
     *("malloc", "calloc", "realloc", "reallocarray", "memalign", "posix_memalign", "aligned_alloc"),
     *("mi_malloc", "mi_zalloc", "mi_calloc", "mi_realloc", "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"),
 }
-# The same code on machines with and without newer instructions, as far as the C library lets itself be told.
-ENVIRONMENT = {**os.environ, "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2_Usable,-AVX2,-ERMS,-FSRM"}
+# The C library copies in the same way on machines with and without newer instructions, and never by one that repeats itself,
+# of which each turn would count.
+PLAIN_COPIES = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-ERMS,-FSRM"
+
+
+# How a thread that serves is known from the clocks and the housekeeping of a program: it receives.
+RECEIVES = {"recv", "recvfrom"}
+
+
+@dataclass(frozen=True)
+class Thread:
+    instructions: int = 0
+    allocations: int | None = None
+    receives: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ def missing():
 
 
 def command(out, program, more=()):
-    return ["valgrind", "--tool=callgrind", *more, "--separate-threads=yes", f"--callgrind-out-file={out}.%p", *program]
+    return ["env", PLAIN_COPIES, "valgrind", "--tool=callgrind", *more, "--separate-threads=yes", f"--callgrind-out-file={out}.%p", *program]
 
 
 def per_request(start, work, counts):
@@ -48,11 +59,14 @@ def per_request(start, work, counts):
         runs.append(threads(out))
     few, many = runs
     requests = counts[1] - counts[0]
-    core = max(many, key=lambda thread: many[thread][0] - few.get(thread, (0, 0))[0])
-    instructions, allocations = many[core]
-    before = few.get(core, (0, 0))
-    named = allocations is not None and before[1] is not None
-    return Cost((instructions - before[0]) / requests, (allocations - before[1]) / requests if named else None)
+    nothing = Thread(allocations=0)
+    core = max(many, key=lambda thread: many[thread].instructions - few.get(thread, nothing).instructions)
+    after, before = many[core], few.get(core, nothing)
+    named = after.allocations is not None and before.allocations is not None
+    return Cost(
+        (after.instructions - before.instructions) / requests,
+        (after.allocations - before.allocations) / requests if named else None,
+    )
 
 
 def counting(pid, on):
@@ -70,9 +84,9 @@ def threads(out):
 
 
 def read(file):
-    """All instructions of a run, and its calls of an allocator."""
+    """What one thread did in one run."""
     names, caller, callee, allocations = {}, None, None, None
-    total = 0
+    total = receives = 0
 
     def name(text):
         number, _, word = text.partition(" ")
@@ -89,6 +103,8 @@ def read(file):
             elif line.startswith("calls="):
                 if callee in ALLOCATORS and caller not in ALLOCATORS:
                     allocations = (allocations or 0) + int(line[6:].split()[0])
+                elif callee in RECEIVES:
+                    receives += int(line[6:].split()[0])
             elif found := re.match(r"(?:summary|totals): (\d+)", line):
                 total = max(total, int(found[1]))
-    return total, allocations
+    return Thread(total, allocations, receives)
