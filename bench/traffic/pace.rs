@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 /// How long answers are waited for after the end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One clock for all connections: in an open loop whoever is free takes the request that is due next, and where nobody is
 /// free it grows late, which counts.
