@@ -71,8 +71,8 @@ pub fn refusal_of(session: &Session) -> Option<Reason> {
 }
 
 /// The trailers of a request of HTTP/1.1, if it had any; they are here when its body has been read to its end.
-pub fn take_trailers(session: &Session) -> Option<HeaderMap> {
-    control_of(session)?.state().trailers.take()
+pub fn trailers_of(session: &Session) -> Option<HeaderMap> {
+    control_of(session)?.state().trailers.clone()
 }
 
 /// What can end the wait for the client of this request from elsewhere.

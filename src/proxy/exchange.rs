@@ -28,9 +28,10 @@ use super::{Proxy, tunnel};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::fields::Trailers;
-use crate::forward::http1::connection::{Framing, Misfit};
+use crate::forward::http1::connection::{Follows, Framing, Misfit};
 use crate::forward::http1::response::{Asked, Part};
-use crate::forward::http1::{Answers, Connection, request};
+use crate::forward::http1::{Answers, Connection, request, trailers};
+use crate::listen;
 use crate::upstream::backend::Backend;
 use crate::wire::answer::Fault;
 
@@ -257,7 +258,13 @@ impl Exchange {
             self.upload = Upload::Whole;
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.queue_body(&mut self.framing, piece.unwrap_or_default(), ended).map_err(|misfit| match misfit {
+        let trailers = || listen::trailers_of(session).as_ref().and_then(trailers::lines);
+        let follows = match self.framing {
+            _ if !ended => Follows::More,
+            Framing::Chunked => trailers().map_or(Follows::End, Follows::Trailers),
+            Framing::Length(_) | Framing::Raw => Follows::End,
+        };
+        connection.queue_body(&mut self.framing, piece.unwrap_or_default(), follows).map_err(|misfit| match misfit {
             Misfit::Long => Error::explain(ErrorType::InvalidHTTPHeader, "more of a body than announced").into_down(),
             Misfit::Short => Error::explain(ErrorType::ConnectionClosed, "less of a body than announced").into_down(),
         })

@@ -17,7 +17,7 @@ use super::exchange::{Sending, Timer, Undelivered, deliver};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::http1::Connection;
-use crate::forward::http1::connection::Framing;
+use crate::forward::http1::connection::{Follows, Framing};
 
 /// Which sides still speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(super) async fn run(
                 let mut piece = piece.map_err(Error::into_down)?;
                 let ended = piece.is_none();
                 proxy.request_body_filter(session, &mut piece, ended, context).await?;
-                let queued = connection.queue_body(&mut Framing::Raw, piece.unwrap_or_default(), ended);
+                let queued = connection.queue_body(&mut Framing::Raw, piece.unwrap_or_default(), Follows::More);
                 debug_assert!(queued.is_ok(), "whatever comes fits");
                 if ended && speak == Speak::Client {
                     break;

@@ -32,6 +32,34 @@ fn trailers_of_a_backend_reach_a_client_of_http_2() {
 }
 
 #[test]
+fn trailers_of_a_request_reach_its_backend_but_for_those_that_could_pass_for_its_head() {
+    let (told, said) = std::sync::mpsc::channel();
+    let origin = Origin::start_raw(move |mut stream, _| {
+        let mut body = Vec::new();
+        let mut piece = [0; 1024];
+        while !body.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&body));
+            body.extend_from_slice(&piece[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        told.send(String::from_utf8(body).unwrap()).unwrap();
+    });
+    let balancer = Balancer::before([origin]).start();
+    let mut stream = TcpStream::connect(balancer.address).unwrap();
+    stream
+        .write_all(
+            b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\
+              X-Sum: 5d41402a\r\nX-Forwarded-For: 192.0.2.1\r\nauthorization: Basic eDp5\r\n\r\n",
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(said.recv_timeout(Duration::from_secs(10)).unwrap(), "5\r\nhello\r\n0\r\nx-sum: 5d41402a\r\n\r\n");
+}
+
+#[test]
 fn a_request_does_not_go_over_a_kept_connection_that_its_backend_has_closed() {
     let ended = Arc::new(AtomicUsize::new(0));
     let counter = ended.clone();

@@ -17,6 +17,7 @@ const PIECE: usize = 32 * 1024;
 const SMALL: usize = 1024;
 
 const CRLF: &[u8] = b"\r\n";
+const NO_MORE_CHUNKS: &[u8] = b"0\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const CRLF_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
@@ -33,6 +34,17 @@ pub enum Framing {
     Chunked,
     /// Whatever comes: a tunnel.
     Raw,
+}
+
+/// What follows a piece of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// There may be more of it.
+    More,
+    /// It has ended.
+    End,
+    /// It has ended, and these lines are its trailers, for which there is room in chunks alone.
+    Trailers(Bytes),
 }
 
 /// A piece of a body that does not fit its framing.
@@ -57,7 +69,7 @@ pub struct Connection {
     /// Sent next.
     body: Bytes,
     /// Sent last.
-    tail: &'static [u8],
+    tail: Bytes,
     /// Whether anything was sent since it was taken.
     pub touched: bool,
     unflushed: bool,
@@ -73,7 +85,7 @@ impl Connection {
             head: Vec::new(),
             sent: 0,
             body: Bytes::new(),
-            tail: &[],
+            tail: Bytes::new(),
             touched: false,
             unflushed: false,
             ends: false,
@@ -104,27 +116,35 @@ impl Connection {
     ///
     /// # Errors
     /// If it does not fit what was announced.
-    pub fn queue_body(&mut self, framing: &mut Framing, piece: Bytes, last: bool) -> Result<(), Misfit> {
+    pub fn queue_body(&mut self, framing: &mut Framing, piece: Bytes, follows: Follows) -> Result<(), Misfit> {
         debug_assert!(self.body.is_empty() && self.tail.is_empty(), "one piece at a time");
         let size = piece.len() as u64;
         match framing {
             Framing::Length(left) => {
                 *left = left.checked_sub(size).ok_or(Misfit::Long)?;
-                if last && *left > 0 {
+                if follows != Follows::More && *left > 0 {
                     return Err(Misfit::Short);
                 }
             }
             Framing::Chunked if size > 0 => {
                 write!(self.head, "{size:x}\r\n").map_err(|_| Misfit::Long)?;
-                self.tail = if last { CRLF_LAST_CHUNK } else { CRLF };
+                self.tail = match follows {
+                    Follows::More => Bytes::from_static(CRLF),
+                    Follows::End => Bytes::from_static(CRLF_LAST_CHUNK),
+                    Follows::Trailers(lines) => [CRLF, NO_MORE_CHUNKS, &lines, CRLF].concat().into(),
+                };
             }
-            Framing::Chunked if last => self.tail = LAST_CHUNK,
-            Framing::Chunked | Framing::Raw => {}
+            Framing::Chunked => match follows {
+                Follows::More => {}
+                Follows::End => self.tail = Bytes::from_static(LAST_CHUNK),
+                Follows::Trailers(lines) => self.tail = [NO_MORE_CHUNKS, &lines, CRLF].concat().into(),
+            },
+            Framing::Raw => {}
         }
         if piece.len() <= SMALL {
             self.head.extend_from_slice(&piece);
-            self.head.extend_from_slice(self.tail);
-            self.tail = &[];
+            self.head.extend_from_slice(&self.tail);
+            self.tail = Bytes::new();
         } else {
             self.body = piece;
         }
@@ -139,7 +159,7 @@ impl Connection {
     /// Forgets what waits: it cannot be sent.
     pub fn give_up(&mut self) {
         self.head.clear();
-        (self.sent, self.body, self.tail) = (0, Bytes::new(), &[]);
+        (self.sent, self.body, self.tail) = (0, Bytes::new(), Bytes::new());
         (self.unflushed, self.ends) = (false, false);
     }
 
@@ -152,7 +172,7 @@ impl Connection {
             let wrote = if self.body.is_empty() && self.tail.is_empty() {
                 ready!(stream.poll_write(context, head))?
             } else {
-                let slices = [IoSlice::new(head), IoSlice::new(&self.body), IoSlice::new(self.tail)];
+                let slices = [IoSlice::new(head), IoSlice::new(&self.body), IoSlice::new(&self.tail)];
                 let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
                 ready!(stream.poll_write_vectored(context, slices.get(first..).unwrap_or_default()))?
             };
@@ -181,7 +201,7 @@ impl Connection {
         self.sent += of_head;
         let of_body = (wrote - of_head).min(self.body.len());
         self.body.advance(of_body);
-        self.tail = self.tail.get(wrote - of_head - of_body..).unwrap_or_default();
+        self.tail.advance((wrote - of_head - of_body).min(self.tail.len()));
     }
 
     /// Reads what has come; nothing where the backend says no more.
@@ -199,15 +219,19 @@ mod tests {
     use super::*;
 
     fn framed(framing: Framing, pieces: &[&str]) -> Result<String, Misfit> {
+        ended(framing, pieces, &Follows::End)
+    }
+
+    fn ended(framing: Framing, pieces: &[&str], last: &Follows) -> Result<String, Misfit> {
         let (mut framing, mut sent) = (framing, Vec::new());
         let (ours, _) = tokio::io::duplex(1);
         let mut connection = Connection::new(Box::new(ours), false);
         for (index, piece) in pieces.iter().enumerate() {
-            let last = index + 1 == pieces.len();
-            connection.queue_body(&mut framing, Bytes::copy_from_slice(piece.as_bytes()), last)?;
+            let follows = if index + 1 < pieces.len() { Follows::More } else { last.clone() };
+            connection.queue_body(&mut framing, Bytes::copy_from_slice(piece.as_bytes()), follows)?;
             sent.extend(std::mem::take(&mut connection.head));
             sent.extend_from_slice(&std::mem::take(&mut connection.body));
-            sent.extend_from_slice(std::mem::take(&mut connection.tail));
+            sent.extend_from_slice(&std::mem::take(&mut connection.tail));
         }
         Ok(String::from_utf8(sent).expect("text"))
     }
@@ -221,6 +245,11 @@ mod tests {
         assert_eq!(framed(Framing::Chunked, &[&long]), Ok(format!("401\r\n{long}\r\n0\r\n\r\n")));
         assert_eq!(framed(Framing::Chunked, &[""]), Ok("0\r\n\r\n".to_owned()));
         assert_eq!(framed(Framing::Raw, &["a", ""]), Ok("a".to_owned()));
+        let trailers = Follows::Trailers(Bytes::from_static(b"x-sum: 1\r\n"));
+        for pieces in [&["hello", ""][..], &["hello"]] {
+            let sent = ended(Framing::Chunked, pieces, &trailers);
+            assert_eq!(sent, Ok("5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n".to_owned()));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod pool;
 pub mod request;
 pub mod response;
+pub mod trailers;
 
 pub use connection::Connection;
 pub use pool::{Connections, Owner};
