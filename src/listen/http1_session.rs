@@ -83,6 +83,7 @@ impl Http1Session {
         let Arrived { request, first, body, trailers, bodiless, connection, refused } = arrived;
         let digest = Digest { proxy_digest: Some(control), ..Digest::default() };
         let mut incoming = Incoming {
+            end_untold: !bodiless && body.is_complete() && first.is_empty(),
             first,
             body,
             bodiless,
@@ -322,7 +323,7 @@ impl Session for Http1Session {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        // Also chunks without any data: nothing of them is left to be read.
+        // Also chunks without any data, once they have been read: nothing of them can be sent again.
         self.incoming.bodiless || (self.incoming.received == 0 && self.incoming.is_done())
     }
 
