@@ -306,8 +306,14 @@ impl Session for Http1Session {
         self.outgoing.written.as_deref()
     }
 
-    /// The answer is given up: what has been said of it must not look like all of it.
+    /// In a tunnel nothing more is said to the client, which may still speak. An answer is given up: what has been said of it
+    /// must not look like all of it.
     async fn shutdown(&mut self, _code: u32, _context: &str) {
+        if self.incoming.mode == Mode::Tunnel
+            && let Some(stream) = self.stream.as_deref_mut()
+        {
+            return stream.end_sending().await;
+        }
         if let Some(control) = control_in(&self.digest) {
             control.state().ends = true;
         }

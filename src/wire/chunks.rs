@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112, section 7.1), byte by byte, so that it may arrive in any pieces.
 //!
 //! Sizes, extensions and trailers must be what the grammar says, to the last line end: a lenient reading of any
-//! of them is how requests were smuggled. Data is moved together at one step per piece.
+//! of them is how requests were smuggled. Data is passed over at one step per piece.
 
 use super::bytes::{is_token, is_value};
 use crate::failure::Reason;
@@ -50,6 +50,17 @@ enum State {
     Complete,
 }
 
+/// What bytes of a chunked body are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sizes, extensions, line ends.
+    Framing,
+    /// What the body consists of.
+    Data,
+    /// The trailer section, from its first byte to the end of its empty line.
+    Trailer,
+}
+
 /// How far a chunked body has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
@@ -91,30 +102,78 @@ impl Chunks {
     /// The reason to refuse the request for.
     pub fn decode(&mut self, bytes: &mut [u8], trailers: &mut Vec<u8>) -> Result<Decoded, Reason> {
         let (mut at, mut data) = (0, 0);
-        while let Some(byte) = bytes.get(at).copied()
-            && self.state != State::Complete
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty())
+            && !self.are_complete()
         {
-            if self.state == State::Data {
-                let piece = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
-                if at > data {
-                    bytes.copy_within(at..at + piece, data);
+            let (kind, length) = self.run(rest)?;
+            match kind {
+                Kind::Framing => {}
+                Kind::Data => {
+                    bytes.copy_within(at..at + length, data);
+                    data += length;
                 }
-                self.left -= piece as u64;
-                (at, data) = (at + piece, data + piece);
-                if self.left == 0 {
-                    self.state = State::DataCr;
+                Kind::Trailer => {
+                    let lines = rest.get(..length).unwrap_or_default();
+                    // The empty line alone is none.
+                    if !trailers.is_empty() || !lines.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                        trailers.extend_from_slice(lines);
+                    }
                 }
-                continue;
             }
-            let before = self.state;
-            self.state = self.next(byte).ok_or(Reason::BadRequest)?;
-            let of_trailers = matches!(before, State::Line | State::FieldName | State::FieldValue | State::FieldEnd);
-            if of_trailers && self.state != State::LastLf {
-                trailers.push(byte);
-            }
-            at += 1;
+            at += length;
         }
         Ok(Decoded { taken: at, data })
+    }
+
+    /// Reads on as far as all bytes are of one kind, and says of which, and how many. None only if there are no bytes, or
+    /// the body is complete.
+    ///
+    /// # Errors
+    /// The reason to refuse the message for.
+    pub fn run(&mut self, bytes: &[u8]) -> Result<(Kind, usize), Reason> {
+        let kind = self.kind();
+        if kind == Kind::Data {
+            let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            self.left -= data as u64;
+            if self.left == 0 {
+                self.state = State::DataCr;
+            }
+            return Ok((kind, data));
+        }
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at)
+            && self.kind() == kind
+            && self.state != State::Complete
+        {
+            self.state = self.next(*byte).ok_or(Reason::BadRequest)?;
+            at += 1;
+        }
+        Ok((kind, at))
+    }
+
+    /// What the next byte is.
+    fn kind(&self) -> Kind {
+        match self.state {
+            State::Data => Kind::Data,
+            State::Line | State::FieldName | State::FieldValue | State::FieldEnd | State::LastLf | State::Complete => {
+                Kind::Trailer
+            }
+            State::Start
+            | State::Size
+            | State::AfterSize
+            | State::NameStart
+            | State::Name
+            | State::AfterName
+            | State::ValueStart
+            | State::Value
+            | State::Quoted
+            | State::Escaped
+            | State::Unquoted
+            | State::AfterValue
+            | State::SizeEnd
+            | State::DataCr
+            | State::DataLf => Kind::Framing,
+        }
     }
 
     /// The state after one more byte; none where the grammar has no such byte.
@@ -265,7 +324,10 @@ mod tests {
                 data.extend_from_slice(&bytes[..decoded.data]);
             }
             assert!(chunks.are_complete(), "{piece}");
-            assert_eq!((data.as_slice(), trailers.as_slice()), (&b"hello, world"[..], &b"x-sum: 1\r\nempty:\r\n"[..]));
+            assert_eq!(
+                (data.as_slice(), trailers.as_slice()),
+                (&b"hello, world"[..], &b"x-sum: 1\r\nempty:\r\n\r\n"[..])
+            );
         }
     }
 

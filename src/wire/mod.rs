@@ -4,6 +4,7 @@
 //! it announces, one request at a time. Values only: no sockets, and no bytes but the caller's. What a request asks for
 //! is not this module's concern.
 
+pub mod answer;
 mod authority;
 mod body;
 mod bytes;
@@ -12,8 +13,8 @@ mod head;
 
 pub use authority::{Authority, Scheme};
 pub use body::Body;
-pub use bytes::{is_framing_in_disguise, is_path, lists};
-pub use chunks::Decoded;
+pub use bytes::{are_token, is_framing_in_disguise, is_path, lists};
+pub use chunks::{Chunks, Decoded, Kind};
 pub use head::{Connection, Head, Limits, Reader, Target, Understood};
 
 #[cfg(test)]
