@@ -33,8 +33,12 @@ pub fn host_of(request: &RequestHeader) -> Option<HeaderValue> {
 
 /// Whether the client says that it reads trailers (RFC 9110, section 10.1.4). One of HTTP/1.0 cannot be sent any.
 pub fn reads_trailers(request: &RequestHeader) -> bool {
-    let says_so = || request.headers.get_all(TE).iter().any(|codings| lists(codings.as_bytes(), b"trailers"));
-    request.version != Version::HTTP_10 && says_so()
+    let mut said = request.headers.get_all(TE).iter();
+    match request.version {
+        Version::HTTP_2 => said.next().is_some(),
+        Version::HTTP_11 => said.any(|codings| lists(codings.as_bytes(), b"trailers")),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

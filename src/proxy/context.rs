@@ -12,7 +12,7 @@ use super::attempt::Attempt;
 use super::routing::Paths;
 use crate::admin::Disclosure;
 use crate::failure::Reason;
-use crate::forward::fields::X_REQUEST_ID;
+use crate::forward::fields::{Trailers, X_REQUEST_ID};
 use crate::forward::origin::Origin;
 use crate::identity::{Believed, Identity, Peer, Scheme};
 use crate::listen::{self, Client, Listener};
@@ -125,9 +125,10 @@ impl Context {
         Origin { identity: &self.identity, rules, host: self.host.as_ref(), id: self.id, trailers: self.trailers }
     }
 
-    /// Whether the client is given the trailers of an answer.
-    pub(super) fn passes_trailers(&self, session: &Session) -> bool {
-        self.trailers || session.req_header().version == http::Version::HTTP_2
+    /// What becomes of the trailers of an answer. Who speaks HTTP/2 reads them in any case.
+    pub(super) fn trailers_of_answer(&self, session: &Session) -> Trailers {
+        let reads = self.trailers || session.req_header().version == http::Version::HTTP_2;
+        if reads { Trailers::Passed } else { Trailers::Dropped }
     }
 
     /// The address of the client, behind all proxies that are believed; none over a UNIX socket.

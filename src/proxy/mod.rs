@@ -196,7 +196,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response, session.req_header().version);
+        fields::to_client(response, context.trailers_of_answer(session));
         forward::answer::put_right(response);
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             context.change_answer(session, response)?;

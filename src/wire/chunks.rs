@@ -109,7 +109,9 @@ impl Chunks {
             match kind {
                 Kind::Framing => {}
                 Kind::Data => {
-                    bytes.copy_within(at..at + length, data);
+                    if at > data {
+                        bytes.copy_within(at..at + length, data);
+                    }
                     data += length;
                 }
                 Kind::Trailer => {
