@@ -13,6 +13,9 @@ export TARGET DURATION CONNECTIONS CARGO
 # Arguments of `make bench`, as in: make bench BENCH="--quick --only evenkeel,haproxy"
 BENCH ?=
 
+# How long `make soak` lasts, unless DURATION is given.
+SOAK := $(if $(filter file,$(origin DURATION)),20m,$(DURATION))
+
 # Arguments of `make abuse`, as in: make abuse ABUSE="--rounds 3"
 ABUSE ?=
 
@@ -21,7 +24,7 @@ RELOAD ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick bench bench-quick abuse measure-reload audit
+        load-wrk load-h2load load-oha yardstick traffic bench bench-quick bench-scale soak abuse measure-reload release-pgo audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +50,7 @@ check: prerequisites ## All that must hold before a change goes in; what CI runs
 	$(CARGO) fmt --all --check
 	scripts/dependency-policy
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory bench-quick
 	@$(MAKE) --no-print-directory test
 
 fmt: ## Format the code
@@ -57,6 +61,9 @@ lint: prerequisites ## Clippy on everything, warnings are errors
 
 doc: prerequisites ## Build the library's documentation; a broken link is an error
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+release-pgo: prerequisites ## Build it with what a load on this machine tells about it (profile-guided; some 10 minutes)
+	scripts/release-pgo
 
 release: prerequisites ## Build target/release/evenkeel as it is shipped
 	$(CARGO) build --release --locked
@@ -89,11 +96,21 @@ load-oha: ## The same with oha, which draws the latencies
 yardstick: prerequisites ## Build the bare pingora proxy that the edge is measured against (for BENCH="--only evenkeel,yardstick,haproxy")
 	$(CARGO) build --release --locked --features yardstick --example yardstick
 
-bench: prerequisites ## Measure against nginx and HAProxy, side by side (BENCH="--quick"); writes docs/benchmarks.md
+traffic: prerequisites ## Build the client and the backends of the measurements
+	$(CARGO) build --release --locked --features measurements --example traffic
+
+bench: prerequisites ## Measure against nginx, HAProxy, Envoy and Caddy, side by side (BENCH="--quick"); writes docs/benchmarks.md
 	bench/run $(BENCH)
 
-bench-quick: release ## Instructions and system calls per request, compared with bench/quick.json (5 % more is an error)
+bench-quick: release ## Instructions, allocations and system calls per request, compared with bench/quick.json (5 % more is an error)
+	@scripts/prerequisites valgrind=valgrind strace=strace
 	bench/quick
+
+bench-scale: release ## Cost of a request with 10, 1,000 and 100,000 routes, upstreams, backends; writes docs/benchmarks.md
+	bench/scale --write
+
+soak: release traffic ## Mixed load for a while (DURATION=20m): do memory and descriptors stay flat?
+	bench/soak --duration $(SOAK)
 
 abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE="--only silent"); writes docs/security.md
 	bench/abuse --write $(ABUSE)

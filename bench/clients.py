@@ -1,9 +1,12 @@
 """The load generators: each runs for some seconds against a loopback port and returns the same figures."""
 
+import json
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from proxies import TRAFFIC
 
 
 @dataclass(frozen=True)
@@ -13,22 +16,51 @@ class Load:
     p50_ms: float
     p99_ms: float
     errors: int
+    p999_ms: float | None = None
+    why: dict = field(default_factory=dict)  # what errors were
 
 
-def run(scenario, port, seconds, core, scratch):
-    return {"wrk": wrk}[scenario.client](scenario, port, seconds, core, scratch)
+def closed(scenario, port, seconds, core, scratch, tls):
+    """As much as it takes: each connection waits for its answer. Its latencies are those of a saturated proxy."""
+    if scenario.wrk:
+        return wrk(scenario, port, seconds, core, scratch)
+    return traffic(scenario, port, seconds, core, tls, None)
+
+
+def paced(scenario, port, seconds, core, tls):
+    """An open loop at the rate of the scenario: what an answer took counts from the moment when its request was due."""
+    return traffic(scenario, port, seconds, core, tls, scenario.rate)
+
+
+def traffic(scenario, port, seconds, core, tls, rate):
+    command = [] if core is None else ["taskset", "-c", str(core)]
+    command += [str(TRAFFIC), "ask", scenario.kind, f"127.0.0.1:{port}"]
+    command += ["--seconds", str(seconds), "--path", scenario.path, "--upload", str(scenario.upload)]
+    command += ["--connections", str(scenario.connections), "--streams", str(scenario.streams)]
+    if scenario.listener == "tls":
+        command += ["--tls", str(tls["certificate"])]
+    if rate:
+        command += ["--rate", str(rate)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
+    if done.returncode != 0:
+        raise SystemExit(f"error: traffic failed: {done.stderr.strip()}")
+    seen = json.loads(done.stdout)
+    if seen["requests"] == 0:
+        raise SystemExit(f"error: nothing was answered in `{scenario.name}`: {seen['why']}")
+    return Load(
+        seen["requests"], seen["per_second"], seen["p50_ms"], seen["p99_ms"], seen["errors"], seen["p999_ms"], seen["why"]
+    )
 
 
 def wrk(scenario, port, seconds, core, scratch):
-    """wrk is a closed loop: each connection waits for its answer. Its latencies are those of a saturated proxy."""
     command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--latency"]
-    for header in scenario.headers:
-        command += ["-H", header]
-    if scenario.method != "GET" or scenario.request_bytes:
+    if scenario.kind == "new":
+        command += ["-H", "Connection: close"]
+    if scenario.upload:
         script = Path(scratch) / f"{scenario.name}.lua"
-        script.write_text(f'wrk.method = "{scenario.method}"\nwrk.body = string.rep("x", {scenario.request_bytes})\n')
+        script.write_text(f'wrk.method = "POST"\nwrk.body = string.rep("x", {scenario.upload})\n')
         command += ["-s", str(script)]
-    command.append(f"http://127.0.0.1:{port}{scenario.path}")
+    command.append(f"{'https' if scenario.listener == 'tls' else 'http'}://127.0.0.1:{port}{scenario.path}")
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     if done.returncode != 0:
         raise SystemExit(f"error: wrk failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -37,13 +37,13 @@ def raise_open_files(wanted):
 class Running:
     """A server that was started here; the only thing that is ever stopped from here."""
 
-    def __init__(self, name, command, core, log):
+    def __init__(self, name, command, core, log, environment=None):
         self.name, self.log = name, Path(log)
         if core is not None:
             command = ["taskset", "-c", str(core), *command]
         with open(self.log, "wb") as out:
             self.child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment
             )
         self.pid = self.child.pid
 
@@ -63,11 +63,11 @@ class Running:
             time.sleep(0.05)
         raise SystemExit(f"error: {self.name} was not ready in {deadline:.0f} s ({last}):\n{self._words()}")
 
-    def stop(self):
+    def stop(self, patience=10):
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
             try:
-                self.child.wait(10)
+                self.child.wait(patience)
             except subprocess.TimeoutExpired:
                 # A process group of its own: reaches its workers and nobody else.
                 os.killpg(self.child.pid, signal.SIGKILL)
@@ -105,6 +105,22 @@ def family(pid):
     return found
 
 
+def asleep(pids):
+    """Whether all threads of these processes wait for something."""
+    try:
+        return all(_stat(f"{pid}/task/{thread}")[0] == "S" for pid in pids for thread in os.listdir(f"/proc/{pid}/task"))
+    except (OSError, TypeError):
+        return False
+
+
+def wait_asleep(pids, deadline=1.0):
+    """Waits until processes have nothing left to do: they were seen asleep three times, a little apart."""
+    end, seen = time.monotonic() + deadline, 0
+    while seen < 3 and time.monotonic() < end:
+        seen = seen + 1 if asleep(pids) else 0
+        time.sleep(0.0002)
+
+
 def cpu_seconds(pids):
     """User and system time of these processes: all their threads, ended ones included."""
     total = 0
@@ -129,21 +145,30 @@ def memory(pids, field):
 
 
 def _stat(pid):
-    """The fields of /proc/PID/stat after the name, which may hold spaces; [0] is the state, [1] the parent."""
+    """The fields of /proc/PID/stat (or of PID/task/THREAD) after the name, which may hold spaces; [0] is the state, [1] the parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
 
 
-def system_calls(pids, work):
-    """Counts the system calls of these processes while `work` runs; returns them by name, and what `work` returned."""
+def threads(pid, name):
+    """The threads of a process whose names begin so."""
+    found = [each.parent.name for each in Path(f"/proc/{pid}/task").glob("*/comm") if each.read_text().startswith(name)]
+    return [int(each) for each in found]
+
+
+def system_calls(pids, work, whole=True):
+    """Counts the system calls of these processes while `work` runs; returns them by name, and what `work` returned.
+
+    Of all their threads, or, if not `whole`, of the threads that are named only.
+    """
     import tempfile
 
     with tempfile.NamedTemporaryFile("r", suffix=".strace") as out:
         attach = [part for pid in pids for part in ("-p", str(pid))]
         tracer = subprocess.Popen(
-            ["strace", "-c", "-f", "-o", out.name, *attach],
+            ["strace", "-c", *(["-f"] if whole else []), "-o", out.name, *attach],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
         try:

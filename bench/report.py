@@ -10,7 +10,10 @@ from statistics import median
 from proxies import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-TITLES = {"evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes"}
+TITLES = {
+    "evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "caddy": "Caddy",
+    "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes",
+}
 
 
 def machine():
@@ -32,38 +35,70 @@ def tables(result):
     lines = [
         f"Measured on {here['date']}: {here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, "
         f"Linux {here['kernel']}, load average {here['load_average_before']:.1f} before the run; "
-        f"{settings['rounds']} interleaved rounds of {settings['seconds']} s for each cell"
-        + (", all adding the same request fields." if settings["same_fields"] else "."),
+        f"{settings['rounds']} interleaved rounds of {settings['seconds']} s for each cell and loop"
+        + (", all adding the same request fields." if settings["same_fields"] else ".")
+        + " Medians, and in brackets the least and the most of the rounds.",
         "",
         *(f"- {TITLES[name]}: {result['versions'][name]}" for name in names),
     ]
     for scenario in result["scenarios"]:
-        rows = [r for r in result["rounds"] if r["scenario"] == scenario["name"]]
-        calls = any("calls" in entry for entry in result["system_calls"] if entry["scenario"] == scenario["name"])
-        lines += [
-            "",
-            f"**{scenario['title']}, {scenario['connections']} connections**",
-            "",
-            "| | CPU ms per 1000 requests | times HAProxy (spread) | requests/s | p50 ms | p99 ms | proxy's core busy |"
-            + (" system calls per request |" if calls else "") + " errors |",
-            "|---|--:|--:|--:|--:|--:|--:|" + ("--:|" if calls else "") + "--:|",
-        ]
-        for name in names:
-            mine = [r for r in rows if r["proxy"] == name]
-            middle = lambda key: median(r[key] for r in mine)  # noqa: E731
-            row = (
-                f"| {TITLES[name]} | {middle('cpu_ms_per_1000'):.1f} | {_ratio(rows, name)} | {middle('per_second'):,.0f} "
-                f"| {middle('p50_ms'):.2f} | {middle('p99_ms'):.2f} | {100 * middle('busy'):.0f} % |"
-            )
-            if calls:
-                found = [e for e in result["system_calls"] if (e["scenario"], e["proxy"]) == (scenario["name"], name)]
-                row += f" {found[0]['per_request']:.2f} |" if found else " |"
-            lines.append(row + f" {sum(r['errors'] for r in mine)} |")
+        lines += _scenario(result, scenario)
+    lines += _counts(result["counts"])
     lines += ["", "**Memory** (resident, sum of the proxy's processes)", "", "| | before any load | at most |", "|---|--:|--:|"]
     for name in names:
         used = result["memory"][name]
         lines.append(f"| {TITLES[name]} | {used['idle'] / 2**20:.1f} MiB | {used['peak'] / 2**20:.1f} MiB |")
     return "\n".join(lines)
+
+
+def _scenario(result, scenario):
+    rows = [r for r in result["rounds"] if r["scenario"] == scenario["name"]]
+    calls = {e["proxy"]: e["per_request"] for e in result["system_calls"] if e["scenario"] == scenario["name"]}
+    lines = [
+        "",
+        f"**{scenario['title']}, {scenario['connections']} connections**",
+        "",
+        f"| | CPU ms per 1000 requests | times HAProxy | requests/s | proxy's core busy | p50 / p99 / p99.9 ms at {scenario['rate']:,}/s |"
+        + (" system calls per request |" if calls else "") + " errors |",
+        "|---|--:|--:|--:|--:|--:|" + ("--:|" if calls else "") + "--:|",
+    ]
+    for name in result["settings"]["proxies"]:
+        mine = [r for r in rows if r["proxy"] == name]
+        if not mine:
+            continue
+        paced = [r["paced"] for r in mine]
+        times = " / ".join(_spread([p[key] for p in paced], ".1f") for key in ("p50_ms", "p99_ms", "p999_ms"))
+        row = (
+            f"| {TITLES[name]} | {_spread([r['cpu_ms_per_1000'] for r in mine], ',.1f')} | {_ratio(rows, name)} "
+            f"| {median(r['per_second'] for r in mine):,.0f} | {100 * median(r['busy'] for r in mine):.0f} % | {times} |"
+        )
+        if calls:
+            row += f" {calls[name]:.2f} |" if name in calls else " – |"
+        lines.append(row + f" {sum(r['errors'] for r in mine) + sum(p['errors'] for p in paced)} |")
+    return lines
+
+
+def _counts(rows):
+    if not rows:
+        return []
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    lines = [
+        "", "**Counted, one request at a time** (user instructions / calls of the allocator; callgrind)", "",
+        "| | " + " | ".join(cases) + " |", "|---|" + "--:|" * len(cases),
+    ]
+    for name in dict.fromkeys(row["proxy"] for row in rows):
+        cells = []
+        for case in cases:
+            (row,) = (row for row in rows if (row["proxy"], row["case"]) == (name, case))
+            allocations = "–" if row["allocations"] is None else f"{row['allocations']:.1f}"
+            cells.append(f"{row['instructions']:,.0f} / {allocations}")
+        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _spread(values, form):
+    middle = format(median(values), form)
+    return middle if len(values) < 2 else f"{middle} ({min(values):{form}}–{max(values):{form}})"
 
 
 def _ratio(rows, name):
@@ -72,9 +107,7 @@ def _ratio(rows, name):
     ratios = [r["cpu_ms_per_1000"] / base[r["round"]] for r in rows if r["proxy"] == name and base.get(r["round"])]
     if not ratios:
         return "–"
-    if name == "haproxy":
-        return "1"
-    return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+    return "1" if name == "haproxy" else _spread(ratios, ".2f")
 
 
 def write(marker, text, page=DOCUMENT):

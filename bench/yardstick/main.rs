@@ -42,7 +42,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for (place, address) in listen.split(',').enumerate() {
         match (place, std::env::var("CERTIFICATE"), std::env::var("KEY")) {
             (1, Ok(certificate), Ok(key)) => {
-                service.add_tls_with_settings(address, None, TlsSettings::intermediate(&certificate, &key)?);
+                let mut settings = TlsSettings::intermediate(&certificate, &key)?;
+                settings.enable_h2();
+                service.add_tls_with_settings(address, None, settings);
             }
             _ => service.add_tcp(address),
         }
