@@ -24,6 +24,8 @@ pub(super) struct Incoming {
     pub body: Body,
     /// Whether there never was one.
     pub bodiless: bool,
+    /// It has ended without any data, and nobody was told yet.
+    pub end_untold: bool,
     /// Lines of its trailers.
     pub trailers: Vec<u8>,
     pub mode: Mode,
@@ -52,7 +54,7 @@ impl Incoming {
     /// Whether all of it has been handed on.
     pub(super) fn is_done(&self) -> bool {
         match self.mode {
-            Mode::Http => self.body.is_complete() && self.first.is_empty(),
+            Mode::Http => self.body.is_complete() && self.first.is_empty() && !self.end_untold,
             Mode::Tunnel => false,
             Mode::Over => true,
         }
@@ -104,6 +106,7 @@ impl Incoming {
         }
         loop {
             if self.body.is_complete() {
+                self.end_untold = false;
                 return Poll::Ready(Ok(None));
             }
             if control.state().refused.is_some() {

@@ -83,6 +83,7 @@ impl Http1Session {
         let Arrived { request, first, body, trailers, bodiless, connection, refused } = arrived;
         let digest = Digest { proxy_digest: Some(control), ..Digest::default() };
         let mut incoming = Incoming {
+            end_untold: !bodiless && body.is_complete() && first.is_empty(),
             first,
             body,
             bodiless,
@@ -305,8 +306,14 @@ impl Session for Http1Session {
         self.outgoing.written.as_deref()
     }
 
-    /// The answer is given up: what has been said of it must not look like all of it.
+    /// In a tunnel nothing more is said to the client, which may still speak. An answer is given up: what has been said of it
+    /// must not look like all of it.
     async fn shutdown(&mut self, _code: u32, _context: &str) {
+        if self.incoming.mode == Mode::Tunnel
+            && let Some(stream) = self.stream.as_deref_mut()
+        {
+            return stream.end_sending().await;
+        }
         if let Some(control) = control_in(&self.digest) {
             control.state().ends = true;
         }
@@ -322,7 +329,7 @@ impl Session for Http1Session {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        // Also chunks without any data: nothing of them is left to be read.
+        // Also chunks without any data, once they have been read: nothing of them can be sent again.
         self.incoming.bodiless || (self.incoming.received == 0 && self.incoming.is_done())
     }
 

@@ -244,7 +244,7 @@ mod tests {
             proptest::collection::vec("[a-z\r\n]{1,20}", 0..4).prop_map(|chunks| {
                 let wire: String = chunks.iter().map(|chunk| format!("{:x};x\r\n{chunk}\r\n", chunk.len())).collect();
                 let wire = format!("{wire}0\r\ntrailer: 1\r\n\r\n");
-                ("transfer-encoding: chunked".to_owned(), wire, chunks.concat(), "trailer: 1\r\n".to_owned())
+                ("transfer-encoding: chunked".to_owned(), wire, chunks.concat(), "trailer: 1\r\n\r\n".to_owned())
             }),
         ];
         ("[A-Z]{1,6}", "/[a-z]{0,20}", body).prop_filter("served", |(method, ..)| method != "TRACE").prop_map(

@@ -277,6 +277,13 @@ impl EdgeStream {
         self.socket.plain().reset_on_close();
     }
 
+    /// Tells the client that nothing more is said.
+    pub(super) async fn end_sending(&mut self) {
+        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(self).await {
+            log::debug!("ending the way to a client failed: {error}");
+        }
+    }
+
     /// Ends the connection in order; with `unread` the client may still send for a while what nobody reads.
     pub(super) async fn close(mut self: Box<EdgeStream>, unread: bool) {
         if let Err(error) = tokio::io::AsyncWriteExt::shutdown(&mut self).await {

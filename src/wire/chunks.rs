@@ -114,7 +114,13 @@ impl Chunks {
                     }
                     data += length;
                 }
-                Kind::Trailer => trailers.extend_from_slice(rest.get(..length).unwrap_or_default()),
+                Kind::Trailer => {
+                    let lines = rest.get(..length).unwrap_or_default();
+                    // The empty line alone is none.
+                    if !trailers.is_empty() || !lines.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                        trailers.extend_from_slice(lines);
+                    }
+                }
             }
             at += length;
         }
@@ -320,7 +326,10 @@ mod tests {
                 data.extend_from_slice(&bytes[..decoded.data]);
             }
             assert!(chunks.are_complete(), "{piece}");
-            assert_eq!((data.as_slice(), trailers.as_slice()), (&b"hello, world"[..], &b"x-sum: 1\r\nempty:\r\n"[..]));
+            assert_eq!(
+                (data.as_slice(), trailers.as_slice()),
+                (&b"hello, world"[..], &b"x-sum: 1\r\nempty:\r\n\r\n"[..])
+            );
         }
     }
 
