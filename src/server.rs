@@ -396,6 +396,8 @@ fn fault(error: std::io::Error) -> StartError {
 fn for_pingora(conf: &ServerConf) -> ServerConf {
     let mut conf = server_copy(conf);
     conf.max_retries = PINGORA_MAX_RETRIES;
+    // Each upstream has it, read with its other files: pingora panics at one that is missing.
+    conf.ca_file = None;
     conf
 }
 

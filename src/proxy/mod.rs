@@ -21,7 +21,6 @@ mod attempt;
 mod context;
 mod direct;
 mod disclosure;
-mod hash_key;
 mod http10;
 mod record;
 mod routing;

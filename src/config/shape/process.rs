@@ -11,7 +11,7 @@ pub(super) const FILE: Section = section(
         required("version", Shape::Words(&["1"]), "of this format"),
         key(
             "include",
-            Shape::Either(&[PATH, Shape::List(&PATH)]),
+            Shape::List(&PATH),
             "[]",
             "more files, or patterns: listeners, upstreams and routes go on in them, any other key may stand in one file only",
         ),
@@ -70,28 +70,18 @@ pub(super) const FILE: Section = section(
         optional("user", Shape::Text("name"), "who starts it", "whose rights the daemon has"),
         optional("group", Shape::Text("name"), "the user's", "likewise"),
         optional("working_directory", PATH, "`/`", "the daemon's"),
-        optional("ca_file", PATH, "whom this machine trusts", "whom connections to backends trust"),
+        optional(
+            "ca_file",
+            PATH,
+            "whom this machine trusts",
+            "whom connections to backends trust where `tls` of their upstream names no `ca`",
+        ),
         key("grace_period_seconds", SECONDS, "300", "how long requests may go on after TERM or QUIT"),
         optional("graceful_shutdown_timeout_seconds", SECONDS, "5", "for what is left after that"),
         key("client_bind_to_ipv4", ADDRESSES, "[]", "source addresses of connections to backends"),
         key("client_bind_to_ipv6", ADDRESSES, "[]", "likewise"),
         key("upstream_keepalive_pool_size", POOL, "1024", "idle connections to backends, for each thread"),
-        optional(
-            "upstream_connect_offload_threadpools",
-            POOL,
-            "none",
-            "threads of their own to connect to backends; both or none",
-        ),
-        optional("upstream_connect_offload_thread_per_pool", POOL, "none", "likewise"),
         key("upstream_debug_ssl_keylog", Shape::Switch, "off", "write TLS keys to `$SSLKEYLOGFILE`: only to debug"),
-        optional("max_blocking_threads", POOL, "512", "threads for what blocks"),
-        optional("blocking_threads_ttl_seconds", SECONDS, "10", "how long they wait for more"),
-        key(
-            "fast_timeout_to_tokio_threshold_seconds",
-            Shape::Either(&[OFF, Shape::Number(1, YEAR)]),
-            "900",
-            "longer time-outs use tokio's timer",
-        ),
     ],
 );
 
