@@ -31,6 +31,7 @@ use crate::control::pid_file::{self, PidFile};
 use crate::control::reload::{InForce, Reloader, open_log};
 use crate::control::shutdown::Ending;
 use crate::control::watch::Watch;
+use crate::forward::source::SourceAddresses;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::Counters;
@@ -164,7 +165,7 @@ impl Prepared {
             upgrade_sock: PathBuf::from(&config.server.upgrade_sock),
             pid_file: PathBuf::from(&config.server.pid_file),
             lame_duck: config.lame_duck,
-            grace: Duration::from_secs(config.server.grace_period_seconds.unwrap_or(0)),
+            grace: grace(&config.server),
         });
         let watch = until(ending, &running);
         let daemon = config.server.daemon;
@@ -372,6 +373,7 @@ fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
         lifecycle: running.lifecycle.clone(),
         counters: running.counters.clone(),
         gate: running.gate.clone(),
+        sources: Arc::new(SourceAddresses::of(&config.server)),
     };
     let mut conf = for_pingora(&config.server);
     // The pool's size is per thread, and each core has a proxy of its own.
@@ -392,10 +394,18 @@ fn fault(error: std::io::Error) -> StartError {
     StartError(format!("cannot start: {error}"))
 }
 
+/// How long requests may go on in a drain: what is left after the grace period is given the other time too.
+fn grace(conf: &ServerConf) -> Duration {
+    let seconds = [conf.grace_period_seconds, conf.graceful_shutdown_timeout_seconds];
+    seconds.into_iter().flatten().map(Duration::from_secs).sum()
+}
+
 /// Settings for pingora itself.
 fn for_pingora(conf: &ServerConf) -> ServerConf {
     let mut conf = server_copy(conf);
     conf.max_retries = PINGORA_MAX_RETRIES;
+    // Nothing is left to wait for when pingora hears of the end.
+    conf.graceful_shutdown_timeout_seconds = None;
     // Each upstream has it, read with its other files: pingora panics at one that is missing.
     conf.ca_file = None;
     conf

@@ -10,6 +10,7 @@ pub mod origin;
 pub mod peer;
 pub mod retry;
 pub mod rewrite;
+pub mod source;
 pub mod template;
 pub mod tls;
 pub mod tunnel;

@@ -20,7 +20,9 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::source::SourceAddresses;
 
 /// No descriptor has this number.
 const NOT_CONNECTED: RawFd = -1;
@@ -31,19 +33,27 @@ const NOT_CONNECTED: RawFd = -1;
 #[derive(Clone, Debug)]
 pub struct PoliteConnect {
     descriptor: Arc<AtomicI32>,
-}
-
-impl Default for PoliteConnect {
-    fn default() -> PoliteConnect {
-        PoliteConnect { descriptor: Arc::new(AtomicI32::new(NOT_CONNECTED)) }
-    }
+    sources: Arc<SourceAddresses>,
 }
 
 impl PoliteConnect {
+    /// For connections that come from one of these addresses.
+    pub fn from(sources: &Arc<SourceAddresses>) -> PoliteConnect {
+        PoliteConnect { descriptor: Arc::new(AtomicI32::new(NOT_CONNECTED)), sources: sources.clone() }
+    }
+
     /// The descriptor of the connection, once there is one.
     pub fn descriptor(&self) -> Option<RawFd> {
         let descriptor = self.descriptor.load(Ordering::Relaxed);
         (descriptor != NOT_CONNECTED).then_some(descriptor)
+    }
+
+    async fn tcp(&self, address: std::net::SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(source) = self.sources.towards(&address, fastrand::usize(..)) {
+            socket.bind(source)?;
+        }
+        socket.connect(address).await
     }
 
     fn connected(&self, stream: &impl AsRawFd) {
@@ -56,7 +66,7 @@ impl L4Connect for PoliteConnect {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         let socket: Box<dyn VirtualSocket> = match address {
             SocketAddr::Inet(address) => {
-                let stream = TcpStream::connect(address).await.map_err(connect_error)?;
+                let stream = self.tcp(*address).await.map_err(connect_error)?;
                 stream.set_nodelay(true).or_err(ConnectError, "setting up a connection for an upgrade")?;
                 self.connected(&stream);
                 Box::new(Polite::new(stream))

@@ -16,6 +16,7 @@ use crate::config::{Protocol, Retry};
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
 use crate::forward::deadline::{Deadline, Ends, Limits, Phase};
+use crate::forward::source::SourceAddresses;
 use crate::forward::tunnel::PoliteConnect;
 use crate::forward::{answer, peer, retry};
 use crate::interrupt::Interrupt;
@@ -78,7 +79,11 @@ impl Context {
     }
 
     /// Picks a backend for another attempt, unless one is reserved.
-    pub(super) async fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
+    pub(super) async fn begin_attempt(
+        &mut self,
+        session: &mut Session,
+        sources: &Arc<SourceAddresses>,
+    ) -> Result<Box<HttpPeer>> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
         self.wait_before_retry().await;
@@ -108,7 +113,7 @@ impl Context {
         let now = Instant::now();
         self.attempts += 1;
         self.tried.add(in_flight.index);
-        let upgrade = session.is_upgrade_req().then(PoliteConnect::default);
+        let upgrade = session.is_upgrade_req().then(|| PoliteConnect::from(sources));
         let peer = peer::with_timeouts(in_flight.backend.peer.clone(), &destination.timeouts);
         let peer = match &upgrade {
             Some(connect) => peer::for_upgrade(peer, connect.clone()),

@@ -44,6 +44,7 @@ use pingora::{Error, Result};
 use crate::admin::Gate;
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
+use crate::forward::source::SourceAddresses;
 use crate::forward::{self, fields, max_forwards};
 use crate::lifecycle::Lifecycle;
 use crate::listen;
@@ -65,6 +66,8 @@ pub struct Proxy {
     pub counters: Arc<Counters>,
     /// Who may know how requests are decided.
     pub gate: Arc<ArcSwap<Gate>>,
+    /// Where connections to backends come from.
+    pub sources: Arc<SourceAddresses>,
 }
 
 /// Answers a request that goes to no backend.
@@ -111,7 +114,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        context.begin_attempt(session).await
+        context.begin_attempt(session, &self.sources).await
     }
 
     fn fail_to_connect(
