@@ -66,9 +66,7 @@ fn print_what_to_try(listen: &str, admin: &str) {
     say!(
         "  curl -s 'http://127.0.0.1:9002/control?die=20'; curl -i http://{listen}/   # kill one for 20 s: nobody notices"
     );
-    say!(
-        "  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing"
-    );
+    say!("  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing");
     say!("  curl -s 'http://127.0.0.1:9003/control'                      # and well again");
     say!(
         "  curl -s -X POST http://{admin}/api/v1/upstreams/app/backends/127.0.0.1:9001/drain   # no new requests; `enable` ends it"

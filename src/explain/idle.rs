@@ -48,7 +48,9 @@ fn certificates(listener: &Listener, routes: &[&Route], found: &mut Vec<String>)
         let Ok(names) = tls::names(&file.certificate) else { continue };
         let (path, name) = (file.certificate.display(), &listener.name);
         if place > 0 && names.iter().all(|name| earlier.contains(name)) {
-            found.push(format!("certificate `{path}` of listener `{name}` is never shown: those before it have its names"));
+            found.push(format!(
+                "certificate `{path}` of listener `{name}` is never shown: those before it have its names"
+            ));
         } else if place > 0 && !routes.iter().any(|route| asks(route, &names)) {
             found.push(format!("certificate `{path}` of listener `{name}` is for no host of its routes"));
         }

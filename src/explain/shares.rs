@@ -70,9 +70,7 @@ pub(super) fn shares(
 }
 
 fn candidates(upstream: &Upstream, asked: &Hashable<'_>, known: Known, now: Instant) -> Vec<Value> {
-    let written = |backend: &Backend| {
-        json!({ "name": backend.name, "state": "unknown", "tier": backend.tier, "weight": backend.weight })
-    };
+    let written = |backend: &Backend| json!({ "name": backend.name, "state": "unknown", "tier": backend.tier, "weight": backend.weight });
     match known {
         Known::Written => upstream.backends.iter().map(|backend| written(backend)).collect(),
         Known::Live(tell) => {
@@ -84,7 +82,13 @@ fn candidates(upstream: &Upstream, asked: &Hashable<'_>, known: Known, now: Inst
             let told = |(place, backend): (usize, &Arc<Backend>)| {
                 let mut told = tell(upstream, backend);
                 if let Value::Object(fields) = &mut told {
-                    let next = if !next.contains(&place) { "no" } else if next.len() == 1 { "yes" } else { "perhaps" };
+                    let next = if !next.contains(&place) {
+                        "no"
+                    } else if next.len() == 1 {
+                        "yes"
+                    } else {
+                        "perhaps"
+                    };
                     fields.insert("next".to_owned(), next.into());
                 }
                 told

@@ -77,7 +77,12 @@ pub(super) const FILE: Section = section(
             "whom connections to backends trust where `tls` of their upstream names no `ca`",
         ),
         key("grace_period_seconds", SECONDS, "300", "how long requests may go on after TERM or QUIT"),
-        optional("graceful_shutdown_timeout_seconds", SECONDS, "5", "for what is left after that"),
+        optional(
+            "graceful_shutdown_timeout_seconds",
+            SECONDS,
+            "nothing",
+            "how much longer what is left after that may go on before it is cut",
+        ),
         key("client_bind_to_ipv4", ADDRESSES, "[]", "source addresses of connections to backends"),
         key("client_bind_to_ipv6", ADDRESSES, "[]", "likewise"),
         key("upstream_keepalive_pool_size", POOL, "1024", "idle connections to backends, for each thread"),
