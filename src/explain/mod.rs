@@ -149,10 +149,23 @@ pub fn explain(snapshot: &Snapshot, config: &Config, asked: &Asked, known: Known
     };
     explanation.route = Some(route.name.clone());
     match done(snapshot, route, written, asked, &path, query, &host, &listener.name, known) {
-        Ok(action) => explanation.action = Some(action),
+        Ok(action) => {
+            explanation.action = Some(action);
+            explanation.reason = nobody_answers(route, known).then(|| Reason::NoBackend.token());
+        }
         Err(reason) => explanation.reason = Some(reason.token()),
     }
     Ok(explanation)
+}
+
+/// Whether it is known that nobody of all who may answer can be asked now.
+fn nobody_answers(route: &Route, known: Known) -> bool {
+    match (&route.action, known) {
+        (Action::Forward(forwarding), Known::Live(_)) => {
+            !forwarding.destinations().any(|destination| destination.upstream.has_fit())
+        }
+        (Action::Forward(_) | Action::Redirect(..) | Action::Respond(_), _) => false,
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that a request knows when its action is due")]

@@ -101,6 +101,7 @@ fn the_running_process_explains_with_what_it_knows() {
     let candidate = &told["action"]["upstreams"][0]["candidates"][0];
     assert_eq!((&candidate["name"], &candidate["drained"]), (&backend.as_str().into(), &true.into()), "{told:#}");
     assert_eq!((&candidate["attempts"], &told["listener_by"]), (&1.into(), &"port".into()));
+    assert_eq!((&told["reason"], output.status.code()), (&"no_backend".into(), Some(1)), "as a request would be told");
     assert_eq!(origin.count(), 1, "nothing was asked of it");
     for bad in [
         "{}",
