@@ -88,10 +88,13 @@ struct Shared {
     /// The names of the listeners and where they listen, in the order of the configuration.
     uris: Vec<(String, String)>,
     /// Taken by the first run.
-    start: Mutex<Option<Result<(Config, Vec<Acceptor>), String>>>,
+    start: Mutex<Option<Result<Bound, String>>>,
     stop: Arc<Notify>,
     state: watch::Sender<State>,
 }
+
+/// A configuration, and a socket for each of its listeners.
+type Bound = (Config, Vec<Acceptor>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -201,7 +204,7 @@ impl LoadBalancer {
 }
 
 /// Binds all listeners; from then on their addresses are those that are in use.
-fn bind(mut config: Config) -> Result<(Config, Vec<Acceptor>), String> {
+fn bind(mut config: Config) -> Result<Bound, String> {
     let mut acceptors = Vec::new();
     for Listener { name, address, .. } in &mut config.listeners {
         let fault = |error| format!("cannot listen on {address} (listener `{name}`): {error}");

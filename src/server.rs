@@ -6,6 +6,7 @@
 //!    says that it is ready, and then listens for what `control` is told.
 
 use std::fmt;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -90,6 +91,7 @@ impl Prepared {
     pub fn new(config: Config, origin: Option<Origin>, sockets: Sockets) -> Result<Prepared, StartError> {
         let account = Account::of(&config).map_err(StartError)?;
         check_error_log(&config)?;
+        check_sources(&config)?;
         let gate = Gate::new(config.admin.as_ref()).map_err(StartError)?;
         let log = open_log(&config).map_err(StartError)?;
         if let Some(account) = account {
@@ -447,4 +449,14 @@ fn check_error_log(config: &Config) -> Result<(), StartError> {
     let Some(path) = config.server.error_log.as_ref().filter(|_| config.server.daemon) else { return Ok(()) };
     let opened = std::fs::File::options().append(true).create(true).open(path);
     opened.map(drop).map_err(|error| StartError(format!("error log `{path}` cannot be opened: {error}")))
+}
+
+/// An address that is not of this machine would fail every request.
+fn check_sources(config: &Config) -> Result<(), StartError> {
+    let mut sources = config.server.client_bind_to_ipv4.iter().chain(&config.server.client_bind_to_ipv6);
+    let usable = |source: &String| {
+        let bound = source.parse::<IpAddr>().map_err(std::io::Error::other).and_then(|ip| UdpSocket::bind((ip, 0)));
+        bound.map(drop).map_err(|error| StartError(format!("connections cannot come from `{source}`: {error}")))
+    };
+    sources.try_for_each(usable)
 }

@@ -134,6 +134,8 @@ mod tests {
     use super::*;
     use crate::config::{Backend, Split};
 
+    type Slip = fn(&mut Config);
+
     fn right() -> Config {
         let upstream = Upstream::new("app", vec![Backend::new("127.0.0.1:9001".parse().unwrap())]);
         let listeners = vec![
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_value_that_holds_together_is_fine_and_each_slip_is_said() {
         assert_eq!(right().check(), Ok(()));
-        let slips: [(fn(&mut Config), &str); 15] = [
+        let slips: [(Slip, &str); 15] = [
             (|config| config.listeners.clear(), "there is not a listener"),
             (|config| config.upstreams.clear(), "there is not an upstream"),
             (|config| config.routes.clear(), "there is not a route"),

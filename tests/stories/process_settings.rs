@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::support::balancer::program;
 use crate::support::client::Client;
 use crate::support::{Answer, Balancer, Gate, Origin, eventually};
 
@@ -47,6 +48,17 @@ fn connections_to_backends_come_from_the_addresses_that_the_file_names() {
     assert_eq!(seen_from(&v4, "client_bind_to_ipv4: [127.0.0.2]"), ["127.0.0.2", "127.0.0.2"]);
     let both = "client_bind_to_ipv4: [127.0.0.2]\nclient_bind_to_ipv6: [\"::ffff:127.0.0.3\"]";
     assert_eq!(seen_from(&v6, both), ["127.0.0.3", "127.0.0.3"]);
+}
+
+#[test]
+fn an_address_that_is_not_of_this_machine_is_said_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = Balancer::before(["127.0.0.1:1"]).top("client_bind_to_ipv4: [192.0.2.1]").text();
+    std::fs::write(folder.path().join("evenkeel.yaml"), text).unwrap();
+    let output = program(folder.path(), &["-c", "evenkeel.yaml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("connections cannot come from `192.0.2.1`"), "{said}");
 }
 
 #[test]

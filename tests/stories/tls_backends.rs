@@ -307,7 +307,7 @@ fn keys_of_tls_to_backends_are_written_where_that_is_asked_for() {
         std::fs::write(folder.path().join("evenkeel.yaml"), setup.text()).unwrap();
         let keys = folder.path().join("keys.log");
         let mut command = program(folder.path(), &["-c", "evenkeel.yaml"]);
-        let child = command.env("SSLKEYLOGFILE", &keys).spawn().unwrap();
+        let mut child = command.env("SSLKEYLOGFILE", &keys).spawn().unwrap();
         let running = Killed(rustix::process::Pid::from_child(&child));
         let answered = || {
             Client::connect(web).is_ok_and(|mut client| {
@@ -316,6 +316,7 @@ fn keys_of_tls_to_backends_are_written_where_that_is_asked_for() {
         };
         eventually("an answer", answered, String::new);
         drop(running);
+        child.wait().unwrap();
         let said = std::fs::read_to_string(&keys).unwrap_or_default();
         assert_eq!(said.contains("SECRET"), written, "{switch}: {said}");
     }
