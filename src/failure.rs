@@ -190,21 +190,6 @@ pub fn plain_body(reason: Reason, status: StatusCode, id: RequestId) -> String {
     format!("{code} {title}: {sentence}\nreason: {token}\nrequest id: {}\n", id.as_str())
 }
 
-/// A whole HTTP/1.1 answer, for requests that never became one; the connection ends with it.
-pub fn wire_answer(reason: Reason) -> Vec<u8> {
-    let Some(status) = reason.status() else { return Vec::new() };
-    let id = RequestId::new();
-    let body = plain_body(reason, status, id);
-    let (code, title) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
-    let head = format!(
-        "HTTP/1.1 {code} {title}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-         cache-control: no-store\r\nx-request-id: {}\r\nconnection: close\r\n\r\n",
-        body.len(),
-        id.as_str()
-    );
-    (head + &body).into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

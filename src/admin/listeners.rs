@@ -27,7 +27,6 @@ fn one(listener: &Listener) -> Value {
             "ceiling": counters.refused.load(Relaxed),
             "handshake": counters.handshakes_failed.load(Relaxed),
             "request_timeout": counters.heads_timed_out.load(Relaxed),
-            "bad_request": counters.heads_refused.load(Relaxed),
             "accept": counters.accept_errors.load(Relaxed),
         },
         "requests_in_flight": counters.requests.load(Relaxed),

@@ -74,7 +74,6 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
             ("proxy_protocol", &counters.proxy_headers_refused),
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),
-            ("bad_request", &counters.heads_refused),
             ("flood", &counters.floods),
             ("accept", &counters.accept_errors),
         ];

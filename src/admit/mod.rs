@@ -11,6 +11,7 @@ use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 
 use crate::failure::Reason;
+use crate::wire::lists;
 
 /// Whether the body that an understood request announces is one of at most so many bytes.
 ///
@@ -30,12 +31,12 @@ pub fn host_of(request: &RequestHeader) -> Option<HeaderValue> {
     }
 }
 
-/// Whether the client says that it reads trailers (RFC 9110, section 10.1.4); in HTTP/2 it can say nothing else.
+/// Whether the client says that it reads trailers (RFC 9110, section 10.1.4). One of HTTP/1.0 cannot be sent any.
 pub fn reads_trailers(request: &RequestHeader) -> bool {
-    let mut said = request.headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut said = request.headers.get_all(TE).iter();
     match request.version {
         Version::HTTP_2 => said.next().is_some(),
-        Version::HTTP_11 => said.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers")),
+        Version::HTTP_11 => said.any(|codings| lists(codings.as_bytes(), b"trailers")),
         _ => false,
     }
 }

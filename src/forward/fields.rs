@@ -30,9 +30,18 @@ pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()>
     origin.tell(request)
 }
 
-/// Removes from a backend's response what was meant for us alone, or has no meaning for a client of this version. A
-/// 101 passes as it came.
-pub fn to_client(response: &mut ResponseHeader, client: Version) {
+/// What becomes of the trailers of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// The client gets them.
+    Passed,
+    /// The client has not said that it reads any.
+    Dropped,
+}
+
+/// Removes from a backend's response what was meant for us alone, or announces what this client does not get. A 101 passes
+/// as it came.
+pub fn to_client(response: &mut ResponseHeader, trailers: Trailers) {
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
@@ -44,8 +53,8 @@ pub fn to_client(response: &mut ResponseHeader, client: Version) {
             response.remove_header(&name);
         }
     }
-    // The session of HTTP/1.1 writes no trailers, so none are announced to its client.
-    let trailer = (client != Version::HTTP_2).then_some(&header::TRAILER);
+    // What does not come is not announced.
+    let trailer = (trailers == Trailers::Dropped).then_some(&header::TRAILER);
     let always = [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::PROXY_AUTHENTICATE];
     for name in always.into_iter().chain(trailer) {
         if response.headers.contains_key(name) {
@@ -107,14 +116,14 @@ mod tests {
             ("upgrade", "h2c"),
             ("content-length", "2"),
         ]);
-        to_client(&mut response, Version::HTTP_11);
+        to_client(&mut response, Trailers::Dropped);
         assert_eq!(names(&response), ["date", "server", "connection", "content-length"]);
     }
 
     #[test]
     fn a_response_cannot_nominate_its_framing_away() {
         let mut response = response(&[("connection", "content-length, transfer-encoding"), ("content-length", "2")]);
-        to_client(&mut response, Version::HTTP_11);
+        to_client(&mut response, Trailers::Dropped);
         assert_eq!(response.headers.get("content-length").unwrap(), "2");
     }
 

@@ -28,7 +28,7 @@ pub struct Origin<'a> {
     /// The request's identifier.
     pub id: RequestId,
     /// Whether the client has said that it reads trailers. pingora removes that from a request on its way, though
-    /// between HTTP/2 and HTTP/2 they pass, and gRPC depends on it.
+    /// those of HTTP/2 backends pass, and gRPC depends on it.
     pub trailers: bool,
 }
 

@@ -1,21 +1,20 @@
 //! Who is at the other end of a connection, and how the proxy learns it.
 //!
-//! pingora gives its callbacks a session, not our stream: HTTP/1.1 sessions show the stream itself, HTTP/2
-//! streams only the digest of their connection, where [`Client`] travels as user data.
+//! pingora gives its callbacks a session without its type. What we need of it travels as user data of its digest: the
+//! [`Control`](super::control::Control) of a request of HTTP/1.1, the [`Client`] of a stream of HTTP/2.
 
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::DATE;
+use http::HeaderMap;
 use pingora::http::ResponseHeader;
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_proxy::Session;
 
+use super::control::{Control, control_in};
 use super::listener::Listener;
-use super::stream::{EdgeStream, HttpDate};
 use crate::failure::Reason;
 use crate::interrupt::Interrupt;
 
@@ -50,41 +49,38 @@ pub(super) fn interrupt_in(digest: &Digest) -> Option<&Arc<Interrupt>> {
 
 /// The connection that a request came on. None only for sessions that did not come through the edge.
 pub fn client_of(session: &Session) -> Option<&Client> {
-    match session.stream() {
-        Some(_) => stream_of(session).map(EdgeStream::client),
-        None => {
-            let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
-            data.downcast_ref::<Client>().or_else(|| Some(&data.downcast_ref::<Watched>()?.client))
-        }
+    let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
+    if let Some(control) = data.downcast_ref::<Control>() {
+        return control.client();
+    }
+    data.downcast_ref::<Client>().or_else(|| Some(&data.downcast_ref::<Watched>()?.client))
+}
+
+/// Ends the client's connection with its request, where it is the request's alone: HTTP/1.1. Before the head of the answer,
+/// which says so, or after.
+pub fn close_after(session: &Session) {
+    if let Some(control) = control_of(session) {
+        control.state().ends = true;
     }
 }
 
-/// Tells the connection that the proxy has the head of its request.
-pub fn head_received(session: &Session) {
-    if let Some(stream) = stream_of(session) {
-        stream.head_received();
-    }
-}
-
-/// Why the connection refuses the request that it has handed on, or the rest of it: what the proxy has then is a
-/// stand-in for a head that cannot be understood without doubt, or a body that breaks off.
+/// Why the connection refuses the request that it has handed on, or the rest of it: what the proxy has then is as much of
+/// a head as was understood, or a body that breaks off.
 pub fn refusal_of(session: &Session) -> Option<Reason> {
-    stream_of(session)?.refused()
+    control_of(session)?.state().refused
 }
 
-/// Tells the connection that the backend has switched protocols: what the client sends is no HTTP any more.
-pub fn open_tunnel(session: &Session) {
-    if let Some(stream) = stream_of(session) {
-        stream.open_tunnel();
-    }
+/// The trailers of a request of HTTP/1.1, if it had any; they are here when its body has been read to its end.
+pub fn take_trailers(session: &Session) -> Option<HeaderMap> {
+    control_of(session)?.state().trailers.take()
 }
 
 /// What can end the wait for the client of this request from elsewhere.
 ///
 /// It is made when somebody asks for it; a stream of HTTP/2 finds it in its digest.
 pub fn interrupt_of(session: &mut Session) -> Arc<Interrupt> {
-    if let Some(stream) = stream_of(session) {
-        return stream.interrupt();
+    if let Some(control) = control_of(session) {
+        return control.state().interrupt.get_or_insert_default().clone();
     }
     let interrupt = Arc::new(Interrupt::default());
     if let (Some(client), Some(digest)) = (client_of(session).cloned(), session.downstream_session.digest_mut()) {
@@ -94,26 +90,6 @@ pub fn interrupt_of(session: &mut Session) -> Arc<Interrupt> {
     interrupt
 }
 
-/// Ends the client's connection so that it cannot take the end for the end of the answer: where no framing says how
-/// much was to come, an orderly end would say just that (RFC 9112, section 8).
-pub fn break_off(session: &Session) {
-    if let Some(stream) = stream_of(session) {
-        stream.break_off();
-    }
-}
-
-/// Keeps the `Date` of a backend's answer (RFC 9110, section 6.6.1), in whose place pingora's session for HTTP/1.1
-/// puts the time.
-pub fn keep_date(session: &Session, response: &ResponseHeader) {
-    if let Some(date) = response.headers.get(DATE)
-        && *date != get_cached_date()
-        && let Ok(date) = HttpDate::try_from(date.as_bytes())
-        && let Some(stream) = stream_of(session)
-    {
-        stream.keep_date(date);
-    }
-}
-
-fn stream_of(session: &Session) -> Option<&EdgeStream> {
-    session.stream()?.as_any().downcast_ref()
+fn control_of(session: &Session) -> Option<&Control> {
+    control_in(session.digest()?)
 }

@@ -1,28 +1,23 @@
 //! The life of one client connection on its core: introduction, handshake, protocol, then request by request.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::deadline::{Awaited, Tick};
-use super::http2;
 use super::listener::{Http2, Listener, Live};
 use super::metered::Metered;
 use super::preface::{Spoken, spoken};
 use super::proxy_protocol;
 use super::socket::Accepted;
 use super::stream::EdgeStream;
-use super::tls;
 use super::transport::{Plain, Socket};
+use super::{http1, http2};
 use crate::config::ProxyProtocol;
 
 /// Requests of one listener on one core.
@@ -101,7 +96,7 @@ where
     let settings = listener.settings();
     match &settings.tls {
         None => {
-            let stream = Box::new(EdgeStream::new(Socket::Plain(plain), client, None, live));
+            let stream = Box::new(EdgeStream::new(Socket::Plain(plain), client, live));
             tokio::spawn(serve(stream, app, shutdown));
         }
         Some(config) => {
@@ -111,9 +106,8 @@ where
             // The handshake's state is large: it must not become part of the connection's own task.
             tokio::spawn(async move {
                 if let Ok(Ok(stream)) = handshake.await {
-                    let digest = tls::digest(stream.get_ref().1);
                     let stream = Socket::Tls(Box::new(stream));
-                    tokio::spawn(serve(Box::new(EdgeStream::new(stream, client, digest, live)), app, shutdown));
+                    tokio::spawn(serve(Box::new(EdgeStream::new(stream, client, live)), app, shutdown));
                 } else {
                     listener.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -131,45 +125,17 @@ where
     if !stream.park(due, Awaited::Progress).await {
         return;
     }
-    stream.expect_head(due);
     let allowed = app.listener.settings().http2;
-    match Box::pin(protocol(&mut stream, allowed)).await {
-        // What stands for it is served below.
-        None if stream.refused().is_some() => {}
-        None => return,
-        Some(Spoken::Http2) => {
-            stream.speak_http2();
-            // In a box: it must not make the task of a parked connection larger.
-            return Box::pin(http2::serve(Metered::new(stream), app, shutdown)).await;
-        }
-        Some(Spoken::Http1 | Spoken::Undecided) => {}
-    }
-    let mut persistent = None;
-    loop {
-        stream.begin_request();
-        let Some(reused) = request(stream, persistent, &app, &shutdown).await else { return };
-        let (returned, settings) = reused.consume();
-        persistent = settings;
-        let Ok(own) = returned.into_any().downcast::<EdgeStream>() else {
-            debug_assert!(false, "the session gives back the stream that it was made of");
-            return;
-        };
-        stream = own;
-        if !stream.is_complete() {
-            debug_assert!(false, "a session that gives its stream back has read the whole request");
-            return;
-        }
-        let due = Tick::after(app.listener.settings().keep_alive);
-        // A client may have sent its next request already (RFC 9112, section 9.3.2).
-        if stream.ahead().is_empty() && !stream.park(due, Awaited::NextRequest).await {
-            return;
-        }
-        stream.expect_head(Tick::after(app.listener.settings().request_header));
+    match Box::pin(protocol(&mut stream, allowed, due)).await {
+        None => {}
+        // In a box: it must not make the task of a parked connection larger.
+        Some(Spoken::Http2) => Box::pin(http2::serve(Metered::new(stream), app, shutdown)).await,
+        Some(Spoken::Http1 | Spoken::Undecided) => http1::serve(stream, &app, &shutdown, due).await,
     }
 }
 
 /// Which protocol the client speaks; none if it leaves before that is clear or may not speak it.
-async fn protocol(stream: &mut EdgeStream, http2: Http2) -> Option<Spoken> {
+async fn protocol(stream: &mut EdgeStream, http2: Http2, due: Tick) -> Option<Spoken> {
     let negotiated = stream.negotiated_http2();
     if negotiated == Some(false) || http2 == Http2::Off {
         return Some(Spoken::Http1);
@@ -180,31 +146,11 @@ async fn protocol(stream: &mut EdgeStream, http2: Http2) -> Option<Spoken> {
             Spoken::Http1 if negotiated == Some(true) => return None,
             Spoken::Http1 => return Some(Spoken::Http1),
             Spoken::Undecided => {
-                if !stream.read_ahead().await {
-                    return None;
+                if !stream.read_ahead(due).await {
+                    // A beginning of either that is late is refused as one of HTTP/1.1.
+                    return due.passed().then_some(Spoken::Undecided);
                 }
             }
         }
     }
-}
-
-/// One request. Not an `async fn`: the session must not become part of the connection's task, which lives on
-/// while the connection is parked.
-fn request<'a, P>(
-    stream: Box<EdgeStream>,
-    persistent: Option<HttpPersistentSettings>,
-    app: &'a Arc<App<P>>,
-    shutdown: &'a ShutdownWatch,
-) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    let mut session = ServerSession::new_http1(stream);
-    match persistent {
-        // Any value says that the connection may be kept; how long is the edge's matter.
-        None => session.set_keepalive(Some(60)),
-        Some(persistent) => persistent.apply_to_session(&mut session),
-    }
-    app.proxy.process_new_http(session, shutdown)
 }

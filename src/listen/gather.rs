@@ -1,10 +1,11 @@
-//! Gathers small writes, so that a head and a small body leave in one system call.
+//! Gathers small writes, so that a head and a small body leave in one system call. What is large leaves from where it is.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::transport::Socket;
@@ -14,6 +15,9 @@ const GATHER: usize = 4096;
 
 /// The most gathering buffers that a core keeps for reuse.
 const SPARE_BUFFERS: usize = 64;
+
+/// A buffer that has grown beyond this, for a very large head, is not kept.
+const LARGEST_SPARE: usize = 4 * GATHER;
 
 thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -70,6 +74,44 @@ impl Gathered {
         }
     }
 
+    /// Writes what waits, then `data`, then `tail`, in as few system calls as the client allows; what was written is taken
+    /// off, and nothing else is touched.
+    pub fn poll_send(
+        &mut self,
+        socket: &mut Socket,
+        context: &mut Context<'_>,
+        data: &mut Bytes,
+        tail: &mut &'static [u8],
+    ) -> Poll<io::Result<()>> {
+        if !data.is_empty() && self.bytes.len() + data.len() + tail.len() <= GATHER {
+            self.push(data);
+            data.clear();
+        }
+        if data.is_empty() && !tail.is_empty() {
+            self.push(std::mem::take(tail));
+        }
+        while !data.is_empty() {
+            let held = self.bytes.get(self.written..).unwrap_or_default();
+            let slices = [IoSlice::new(held), IoSlice::new(data), IoSlice::new(tail)];
+            let wrote = ready!(Pin::new(&mut *socket).poll_write_vectored(context, &slices))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_held = wrote.min(held.len());
+            self.written += of_held;
+            let of_data = (wrote - of_held).min(data.len());
+            data.advance(of_data);
+            *tail = tail.get(wrote - of_held - of_data..).unwrap_or_default();
+            if self.written == self.bytes.len() {
+                self.give_back();
+            }
+        }
+        if !tail.is_empty() {
+            self.push(std::mem::take(tail));
+        }
+        self.poll_drain(socket, context)
+    }
+
     /// Writes out all that waits.
     pub fn poll_drain(&mut self, socket: &mut Socket, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.written..)
@@ -85,18 +127,28 @@ impl Gathered {
         Poll::Ready(Ok(()))
     }
 
+    /// How much of what is sent next still waits.
+    pub fn waiting(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
     /// Takes bytes whatever their number.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer().extend_from_slice(bytes);
+    }
+
+    /// Where bytes are added, whatever their number.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(GATHER));
         }
-        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes
     }
 
     fn give_back(&mut self) {
         self.written = 0;
         let mut buffer = std::mem::take(&mut self.bytes);
-        if buffer.capacity() > 0 {
+        if (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
             buffer.clear();
             SPARE.with_borrow_mut(|spare| {
                 if spare.len() < SPARE_BUFFERS {

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use http::{Method, Response, StatusCode};
 use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::ProxyHttp;
 use tokio::sync::Notify;
 
+use super::client::user_data;
 use super::connection::App;
 use super::deadline::LINGER;
 use super::http2_stream::Http2Stream;
@@ -57,12 +58,8 @@ where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
-    let digest = Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
-    };
+    let client = user_data(Box::new(stream.client().clone())).map(Arc::new);
+    let digest = Digest { proxy_digest: client, ..Digest::default() };
     let traffic = stream.traffic();
     // The settings as they are now: the client is told of them once.
     let settings = app.listener().settings().clone();

@@ -20,18 +20,15 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, OkOrErr, OrErr, Result};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::body_buffer::FixedBuffer;
 use pingora_core::protocols::http::custom::CustomMessageWrite;
 use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use super::client::interrupt_in;
+use super::kept_body::KeptBody;
 use super::metered::Traffic;
 use crate::interrupt::{Doing, Interrupt};
-
-/// What is kept of a body to be sent again, as for HTTP/1.1.
-const KEPT_BODY: usize = 64 * 1024;
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
@@ -47,7 +44,7 @@ pub struct Http2Stream {
     ended: bool,
     received: usize,
     sent: usize,
-    kept: Option<FixedBuffer>,
+    kept: KeptBody,
     digest: Digest,
     traffic: Arc<Traffic>,
     read_timeout: Option<Duration>,
@@ -72,7 +69,7 @@ impl Http2Stream {
             ended: false,
             received: 0,
             sent: 0,
-            kept: None,
+            kept: KeptBody::default(),
             digest,
             traffic,
             read_timeout: None,
@@ -186,9 +183,7 @@ impl Http2Stream {
         let piece = piece.await?.transpose().or_err(ErrorType::ReadError, "reading the body of a request")?;
         if let Some(piece) = &piece {
             self.received += piece.len();
-            if let Some(kept) = &mut self.kept {
-                kept.write_to_buffer(piece);
-            }
+            self.kept.keep(piece);
             // Gives the window back; a stream that has ended needs none.
             drop(self.body.flow_control().release_capacity(piece.len()));
         }
@@ -394,15 +389,15 @@ impl Session for Http2Stream {
     }
 
     fn enable_retry_buffering(&mut self) {
-        self.kept.get_or_insert_with(|| FixedBuffer::new(KEPT_BODY));
+        self.kept.enable();
     }
 
     fn retry_buffer_truncated(&self) -> bool {
-        self.kept.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.kept.is_truncated()
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.kept.as_ref().filter(|kept| !kept.is_truncated()).and_then(FixedBuffer::get_buffer)
+        self.kept.whole()
     }
 
     async fn finish_custom(&mut self) -> Result<()> {

@@ -71,8 +71,6 @@ pub struct ListenerCounters {
     pub handshakes_failed: AtomicU64,
     /// Connections that were silent when a head was due.
     pub heads_timed_out: AtomicU64,
-    /// Connections whose head was understood by us and not by pingora's parser.
-    pub heads_refused: AtomicU64,
     /// Connections that were ended for more frames than a client may send.
     pub floods: AtomicU64,
     /// Failures of `accept` itself (mostly: out of descriptors).

@@ -6,15 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use async_trait::async_trait;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
-};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::client::Client;
 use super::deadline::{Awaited, Tick, Ticket};
 use super::flood::{Flood, Meter, farewell};
 use super::stream::EdgeStream;
@@ -45,6 +39,11 @@ impl Metered {
     pub(super) fn new(stream: Box<EdgeStream>) -> Metered {
         let meter = Meter::new(Tick::now());
         Metered { stream, meter, half_written: false, traffic: Arc::default(), head_due: None, ticket: None }
+    }
+
+    /// Whose it is.
+    pub(super) fn client(&self) -> &Client {
+        self.stream.client()
     }
 
     /// What has gone out.
@@ -116,46 +115,3 @@ impl AsyncWrite for Metered {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
-
-#[async_trait]
-impl Shutdown for Metered {
-    async fn shutdown(&mut self) {
-        self.stream.shutdown().await;
-    }
-}
-
-impl UniqueID for Metered {
-    fn id(&self) -> UniqueIDType {
-        self.stream.id()
-    }
-}
-
-impl Ssl for Metered {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
-    }
-}
-
-impl GetProxyDigest for Metered {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
-    }
-}
-
-impl GetTimingDigest for Metered {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
-    }
-}
-
-impl GetSocketDigest for Metered {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.get_socket_digest()
-    }
-}
-
-impl Peek for Metered {}

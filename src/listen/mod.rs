@@ -1,8 +1,8 @@
 //! The listening edge: it owns every socket that clients connect to.
 //!
 //! One thread and one current-thread runtime per core, one shared listening socket per address, one
-//! [`HttpProxy`](pingora_proxy::HttpProxy) (and so one upstream pool) per core. A connection is handed to
-//! pingora request by request; between requests it is parked in a few hundred bytes, its session dropped.
+//! [`HttpProxy`](pingora_proxy::HttpProxy) (and so one upstream pool) per core. pingora is handed requests, one by one, as
+//! sessions of ours; between requests a connection is parked in a few hundred bytes.
 //!
 //! Invariants: a connection is counted by its [`Listener`] from accept to close; no wait of a client is
 //! unbounded (head, keep-alive, handshake have deadlines); once draining, nothing new is accepted and nothing
@@ -13,25 +13,33 @@
 
 mod client;
 mod connection;
+mod control;
 mod core;
 mod deadline;
 mod edge;
 mod flood;
 mod gather;
 mod household;
+mod http1;
+mod http1_answer;
+mod http1_incoming;
+mod http1_outgoing;
+mod http1_session;
 mod http2;
 mod http2_stream;
 mod inbound;
+mod kept_body;
 mod listener;
 mod metered;
 mod preface;
 mod proxy_protocol;
+mod scratch;
 pub mod socket;
 mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, break_off, client_of, head_received, interrupt_of, keep_date, open_tunnel, refusal_of};
+pub use client::{Client, client_of, close_after, interrupt_of, refusal_of, take_trailers};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

@@ -9,13 +9,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use pingora_core::protocols::tls::SslDigest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::listener::Http2;
 use crate::config::{CertificateFiles, ClientCertificateMode, ClientCertificates, ListenerTls, TlsVersion};
@@ -162,12 +161,4 @@ fn read(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Vec<String>), TlsE
     let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| TlsError::file(path, error))?;
     let names = leaf.valid_dns_names().map(str::to_ascii_lowercase).collect();
     Ok((chain, names))
-}
-
-/// What pingora's sessions show of the handshake.
-pub(super) fn digest(connection: &ServerConnection) -> Option<Arc<SslDigest>> {
-    let is_1_3 = connection.protocol_version()? == rustls::ProtocolVersion::TLSv1_3;
-    let version = if is_1_3 { "TLSv1.3" } else { "TLSv1.2" };
-    let suite = connection.negotiated_cipher_suite()?.suite().as_str().unwrap_or("unknown");
-    Some(Arc::new(SslDigest::new(suite, version, None, None, Vec::new())))
 }

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING,
-};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -33,7 +31,7 @@ pub const BODY_THAT_MAY_NOT_COME: Duration = Duration::from_secs(1);
 pub async fn failure(session: &mut Session, context: &Context, reason: Reason) -> Result<()> {
     let Some(status) = reason.status() else { return Ok(()) };
     if closes(reason) || body_may_not_come(session, context, status) {
-        session.set_keepalive(None);
+        listen::close_after(session);
     }
     let accept = session.req_header().headers.get_all(ACCEPT);
     let failed = Failure { status, reason, id: &context.id };
@@ -71,30 +69,17 @@ pub async fn options(session: &mut Session, context: &Context) -> Result<()> {
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
 pub async fn failure_if_possible(session: &mut Session, context: &Context, reason: Reason) -> u16 {
-    let is_final = |status: StatusCode| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
-    if let Some(written) = session.response_written().filter(|response| is_final(response.status)) {
-        let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| written.headers.contains_key(name));
-        if !framed && written.status != StatusCode::SWITCHING_PROTOCOLS {
-            listen::break_off(session);
-        }
+    if session.response_written().is_some() {
         return 0;
     }
     // What is left of a body is not read: the connection ends with the answer.
-    session.set_keepalive(None);
+    listen::close_after(session);
     match failure(session, context, reason).await {
         Ok(()) => reason.status().map_or(0, |status| status.as_u16()),
         Err(error) => {
             log::debug!(error:%; "client could not be told of a failure");
             0
         }
-    }
-}
-
-/// A client of HTTP/1.0 knows no chunks: the end of the connection is the end of the body (RFC 9112, 6.3).
-pub fn fit_http10(session: &mut Session, response: &mut ResponseHeader) {
-    if response.headers.contains_key(TRANSFER_ENCODING) || !response.headers.contains_key(CONTENT_LENGTH) {
-        response.remove_header(&TRANSFER_ENCODING);
-        session.set_keepalive(None);
     }
 }
 

@@ -6,16 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
-use pingora::Result;
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
-use super::http10;
 use super::routing::Paths;
 use crate::admin::Disclosure;
 use crate::failure::Reason;
-use crate::forward::fields::X_REQUEST_ID;
+use crate::forward::fields::{Trailers, X_REQUEST_ID};
 use crate::forward::origin::Origin;
 use crate::identity::{Believed, Identity, Peer, Scheme};
 use crate::listen::{self, Client, Listener};
@@ -99,35 +96,17 @@ impl Context {
     }
 
     /// The head is here: who asks, and the limits of what follows.
-    pub(super) fn arrive(&mut self, session: &mut Session) -> Result<()> {
+    pub(super) fn arrive(&mut self, session: &mut Session) {
         self.client = listen::client_of(session).cloned();
         crate::admit::connection::only_if_asked_for(session.req_header_mut());
-        if crate::admit::connection::asks_to_close(session.req_header()) {
-            session.set_keepalive(None);
-        }
         self.host = crate::admit::host_of(session.req_header());
         self.identify(&session.req_header().headers);
         self.trailers = crate::admit::reads_trailers(session.req_header());
-        if session.req_header().version == http::Version::HTTP_10 {
-            session.downstream_modules_ctx = http10::modules();
-        }
-        let Some(rules) = self.rules() else {
-            session.set_keepalive(None);
-            return Ok(());
-        };
+        let Some(rules) = self.rules() else { return listen::close_after(session) };
         session.set_read_timeout(Some(rules.request_body_idle));
         session.set_write_timeout(Some(rules.response_write_idle));
         session.set_total_drain_timeout(Some(DRAIN_BODY));
-        // What is left of a body is read then; pingora would close even after a 100 that asks for it.
-        session.set_close_on_response_before_downstream_finish(false);
-        session.set_pipelining_enabled(true);
-        if let ServerSession::H1(http1) = &mut *session.downstream_session {
-            // A client of HTTP/1.0 takes the first answer for the last (RFC 9110, section 15.2).
-            let ignores = http1.req_header().version == http::Version::HTTP_10;
-            http1.set_ignore_info_resp(ignores);
-        }
         self.counted = Some(InFlight::begin(rules.listener.clone()));
-        Ok(())
     }
 
     /// The rules of the listener that the request came through.
@@ -146,9 +125,10 @@ impl Context {
         Origin { identity: &self.identity, rules, host: self.host.as_ref(), id: self.id, trailers: self.trailers }
     }
 
-    /// Whether the client is given the trailers of an answer.
-    pub(super) fn passes_trailers(&self, session: &Session) -> bool {
-        self.trailers || session.req_header().version == http::Version::HTTP_2
+    /// What becomes of the trailers of an answer. Who speaks HTTP/2 reads them in any case.
+    pub(super) fn trailers_of_answer(&self, session: &Session) -> Trailers {
+        let reads = self.trailers || session.req_header().version == http::Version::HTTP_2;
+        if reads { Trailers::Passed } else { Trailers::Dropped }
     }
 
     /// The address of the client, behind all proxies that are believed; none over a UNIX socket.

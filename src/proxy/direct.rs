@@ -13,6 +13,7 @@ use super::routing::location_of;
 use crate::config::{Redirect, Respond};
 use crate::forward::template::Values;
 use crate::lifecycle::Lifecycle;
+use crate::listen;
 use crate::snapshot::Action;
 
 /// Answers as the route says; nothing if it forwards.
@@ -30,7 +31,7 @@ pub async fn answer(session: &mut Session, context: &Context, lifecycle: &Lifecy
     };
     context.change_answer(session, &mut response)?;
     if lifecycle.draining() || body_may_not_come(session, context, response.status) {
-        session.set_keepalive(None);
+        listen::close_after(session);
     }
     let head_only = body.is_empty() || session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(response), head_only).await?;

@@ -27,6 +27,7 @@ use super::context::Context;
 use super::{Proxy, tunnel};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
+use crate::forward::fields::Trailers;
 use crate::forward::http1::connection::{Framing, Misfit};
 use crate::forward::http1::response::{Asked, Part};
 use crate::forward::http1::{Answers, Connection, request};
@@ -190,7 +191,7 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, session, context.due(), &mut self.timer).await {
+            match event(connection, self.upload, &self.answers, session, context.due(), &mut self.timer).await {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -297,7 +298,7 @@ impl Exchange {
                 }
                 Part::End(trailers) => {
                     proxy.upstream_response_body_filter(session, &mut None, true, context)?;
-                    let trailers = trailers.filter(|_| context.passes_trailers(session));
+                    let trailers = trailers.filter(|_| context.trailers_of_answer(session) == Trailers::Passed);
                     match (trailers, tasks.last_mut()) {
                         (Some(trailers), _) => tasks.push(HttpTask::Trailer(Some(trailers))),
                         (None, Some(HttpTask::Header(_, end) | HttpTask::Body(_, end))) => *end = true,
@@ -417,6 +418,7 @@ pub(super) async fn deliver(
 async fn event(
     connection: &mut Connection,
     upload: Upload,
+    answers: &Answers,
     session: &mut Session,
     due: Option<Instant>,
     timer: &mut Timer,
@@ -436,7 +438,10 @@ async fn event(
     poll_fn(|task| {
         if connection.has_unsent() {
             match connection.poll_send(task) {
-                Poll::Ready(Ok(())) if upload == Upload::Coming => return Poll::Ready(Event::Sent),
+                // Whoever waits for nothing but an answer goes on to that at once.
+                Poll::Ready(Ok(())) if upload == Upload::Coming || answers.is_complete() => {
+                    return Poll::Ready(Event::Sent);
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::Unsent(error)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }

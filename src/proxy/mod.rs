@@ -24,7 +24,6 @@ mod context;
 mod direct;
 mod disclosure;
 mod exchange;
-mod http10;
 mod record;
 mod routing;
 mod sticky;
@@ -95,8 +94,7 @@ impl ProxyHttp for Proxy {
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
         context.disclosure = self.gate.load().discloses(&session.req_header().headers);
-        context.arrive(session)?;
-        listen::head_received(session);
+        context.arrive(session);
         Ok(())
     }
 
@@ -197,7 +195,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response, session.req_header().version);
+        fields::to_client(response, context.trailers_of_answer(session));
         forward::answer::put_right(response);
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             context.change_answer(session, response)?;
@@ -206,21 +204,14 @@ impl ProxyHttp for Proxy {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
             session.set_read_timeout(None);
-            listen::open_tunnel(session);
         } else if self.lifecycle.draining() {
-            session.set_keepalive(None);
+            listen::close_after(session);
         } else if answer::body_may_not_come(session, context, response.status) {
-            session.set_keepalive(None);
+            listen::close_after(session);
             // Nobody waits long for a body that need not come any more.
             session.set_read_timeout(Some(answer::BODY_THAT_MAY_NOT_COME));
         }
         context.continued |= response.status == StatusCode::CONTINUE;
-        if !response.status.is_informational() {
-            listen::keep_date(session, response);
-        }
-        if session.req_header().version == http::Version::HTTP_10 {
-            answer::fit_http10(session, response);
-        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Where the body of a request ends.
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Decoded};
 use crate::failure::Reason;
 
 /// What is still to come of a request after its head.
@@ -30,24 +30,24 @@ impl Body {
         *self == Body::Complete
     }
 
-    /// Reads on, and says how many of the bytes are the body's; the others begin the next request.
+    /// Reads on: see [`Chunks::decode`].
     ///
     /// # Errors
     /// The reason to refuse the request for; where it ends can then not be known.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
+    pub fn decode(&mut self, bytes: &mut [u8], trailers: &mut Vec<u8>) -> Result<Decoded, Reason> {
         match self {
-            Body::Complete => Ok(0),
+            Body::Complete => Ok(Decoded { taken: 0, data: 0 }),
             Body::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *self = Body::of_length(*left - taken as u64);
-                Ok(taken)
+                Ok(Decoded { taken, data: taken })
             }
             Body::Chunked(chunks) => {
-                let taken = chunks.read(bytes)?;
+                let decoded = chunks.decode(bytes, trailers)?;
                 if chunks.are_complete() {
                     *self = Body::Complete;
                 }
-                Ok(taken)
+                Ok(decoded)
             }
         }
     }

@@ -81,3 +81,8 @@ pub fn trimmed(mut bytes: &[u8]) -> &[u8] {
     }
     bytes
 }
+
+/// Whether a list (RFC 9110, section 5.6.1) has this option, in letters of any case.
+pub fn lists(list: &[u8], option: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|each| trimmed(each).eq_ignore_ascii_case(option))
+}

@@ -2,8 +2,6 @@
 //!
 //! Sizes, extensions and trailers must be what the grammar says, to the last line end: a lenient reading of any
 //! of them is how requests were smuggled. Data is passed over at one step per piece.
-//! Of requests only the end matters ([`Chunks::read`]); of answers also what is data and what is trailers
-//! ([`Chunks::run`]).
 
 use super::bytes::{is_token, is_value};
 use crate::failure::Reason;
@@ -14,7 +12,7 @@ const MOST_DIGITS: u16 = 16;
 /// The most bytes of extensions of one chunk. Nobody uses them; without a limit they cost more than data.
 const MOST_EXTENSION: u16 = 256;
 
-/// The most bytes of the trailer section, which is read and dropped.
+/// The most bytes of the trailer section.
 const MOST_TRAILER: u16 = 8192;
 
 /// Fields that a trailer must not have (RFC 9110, section 6.5.1): those that frame or route.
@@ -83,24 +81,44 @@ impl Default for Chunks {
     }
 }
 
+/// What was read of a body at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// So many of the bytes were the body's; the others begin what follows it.
+    pub taken: usize,
+    /// So many of them, now the first, are data.
+    pub data: usize,
+}
+
 impl Chunks {
     /// Whether the last line end has been read.
     pub fn are_complete(&self) -> bool {
         self.state == State::Complete
     }
 
-    /// Reads on, and says how many of the bytes belong to the body.
+    /// Reads on. The data is moved to the front of `bytes`, and the lines of trailers to the end of `trailers`.
     ///
     /// # Errors
     /// The reason to refuse the request for.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
-        let mut at = 0;
+    pub fn decode(&mut self, bytes: &mut [u8], trailers: &mut Vec<u8>) -> Result<Decoded, Reason> {
+        let (mut at, mut data) = (0, 0);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty())
             && !self.are_complete()
         {
-            at += self.run(rest)?.1;
+            let (kind, length) = self.run(rest)?;
+            match kind {
+                Kind::Framing => {}
+                Kind::Data => {
+                    if at > data {
+                        bytes.copy_within(at..at + length, data);
+                    }
+                    data += length;
+                }
+                Kind::Trailer => trailers.extend_from_slice(rest.get(..length).unwrap_or_default()),
+            }
+            at += length;
         }
-        Ok(at)
+        Ok(Decoded { taken: at, data })
     }
 
     /// Reads on as far as all bytes are of one kind, and says of which, and how many. None only if there are no bytes, or
@@ -287,8 +305,23 @@ mod tests {
 
     fn read(body: &[u8]) -> Result<(usize, bool), Reason> {
         let mut chunks = Chunks::default();
-        let taken = chunks.read(body)?;
-        Ok((taken, chunks.are_complete()))
+        let decoded = chunks.decode(&mut body.to_vec(), &mut Vec::new())?;
+        Ok((decoded.taken, chunks.are_complete()))
+    }
+
+    #[test]
+    fn data_and_trailers_are_what_was_sent_however_they_arrive() {
+        let body = b"5;x\r\nhello\r\n7\r\n, world\r\n0\r\nx-sum: 1\r\nempty:\r\n\r\nGET";
+        for piece in 1..=body.len() {
+            let (mut chunks, mut data, mut trailers) = (Chunks::default(), Vec::new(), Vec::new());
+            for bytes in body.chunks(piece) {
+                let mut bytes = bytes.to_vec();
+                let decoded = chunks.decode(&mut bytes, &mut trailers).unwrap();
+                data.extend_from_slice(&bytes[..decoded.data]);
+            }
+            assert!(chunks.are_complete(), "{piece}");
+            assert_eq!((data.as_slice(), trailers.as_slice()), (&b"hello, world"[..], &b"x-sum: 1\r\nempty:\r\n"[..]));
+        }
     }
 
     #[test]

@@ -608,7 +608,7 @@ fn served() -> Vec<Case> {
         normal_target("3986 6.2.3", "a URI in a path likewise", "/http://b/x", "/http:/b/x"),
         normal_target("3986 2.1", "what browsers send and no path has, which is escaped", "/{a|b}^c", "/%7Ba%7Cb%7D%5Ec"),
         normal_target("3986 2.1", "a backslash likewise", "/a\\b", "/a%5Cb"),
-        target("3986 2.1", "a backtick in a path, which the parser behind does not take", "/a`b"),
+        target("3986 2.1", "a backtick in a path, which the type of URIs does not take", "/a`b"),
         target("3986 6.2.2.3", "what leaves the root", "/a/../../b"),
         target("3986 2.1", "a percent sign that encodes nothing", "/100%"),
         target("3986 2.1", "an escape of what are no digits", "/%zz"),

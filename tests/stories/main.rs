@@ -27,6 +27,7 @@ mod forwarding;
 mod health_checks;
 mod hostile;
 mod http1_requests;
+mod http1_sessions;
 mod http2;
 mod http2_abuse;
 mod http2_backends;

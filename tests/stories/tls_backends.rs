@@ -274,11 +274,11 @@ fn whom_upstreams_trust_that_name_nobody_is_said_once_and_changes_with_a_reload(
     assert!(balancer.reload(|text| format!("{text}\nca_file: ca.pem\n")), "{}", balancer.log());
     assert_eq!(balancer.get("/").text(), "app.example");
 
-    let asked = "health_check: { http: { path: /healthz }, interval: 100ms, timeout: 90ms }";
+    let asked = "health_check: { http: { path: /healthz }, interval: 5s, timeout: 5s }";
     let (folder, setup) = trusting_by_the_file(address, &authority, "ca_file: ca.pem", asked);
     let balancer = setup.start_in(folder);
-    assert_eq!(balancer.get("/").text(), "app.example");
-    assert!(balancer.healthy(address), "health checks trust the same");
+    balancer.wait_healthy(address, true);
+    assert_eq!(balancer.get("/").text(), "app.example", "health checks trust the same");
 
     for (content, why) in [(None, "No such file"), (Some("junk"), "no certificate")] {
         let (folder, setup) = trusting_by_the_file(address, &authority, "ca_file: other.pem", "");
