@@ -4,7 +4,8 @@
 //! together in `proxy` (calls) and `snapshot` (values); beside it how the rules change: `config → snapshot →
 //! control`. `docs/ARCHITECTURE.md` is the map.
 //!
-//! As a library it is [`LoadBalancer`]: a balancer in one's own process.
+//! As a library it is [`LoadBalancer`]: a balancer in one's own process, before some servers or with a whole [`Config`],
+//! which is built in code or read from a text.
 
 pub mod admin;
 pub mod admit;
@@ -36,4 +37,5 @@ pub mod units;
 pub mod upstream;
 pub mod wire;
 
+pub use config::Config;
 pub use embed::{LoadBalancer, RunError};

@@ -6,6 +6,7 @@
 //!    says that it is ready, and then listens for what `control` is told.
 
 use std::fmt;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -91,6 +92,7 @@ impl Prepared {
     pub fn new(config: Config, origin: Option<Origin>, sockets: Sockets) -> Result<Prepared, StartError> {
         let account = Account::of(&config).map_err(StartError)?;
         check_error_log(&config)?;
+        check_sources(&config)?;
         let gate = Gate::new(config.admin.as_ref()).map_err(StartError)?;
         let log = open_log(&config).map_err(StartError)?;
         if let Some(account) = account {
@@ -166,7 +168,7 @@ impl Prepared {
             upgrade_sock: PathBuf::from(&config.server.upgrade_sock),
             pid_file: PathBuf::from(&config.server.pid_file),
             lame_duck: config.lame_duck,
-            grace: Duration::from_secs(config.server.grace_period_seconds.unwrap_or(0)),
+            grace: grace(&config.server),
         });
         let watch = until(ending, &running);
         let daemon = config.server.daemon;
@@ -398,10 +400,20 @@ fn fault(error: std::io::Error) -> StartError {
     StartError(format!("cannot start: {error}"))
 }
 
+/// How long requests may go on in a drain: what is left after the grace period is given the other time too.
+fn grace(conf: &ServerConf) -> Duration {
+    let seconds = [conf.grace_period_seconds, conf.graceful_shutdown_timeout_seconds];
+    seconds.into_iter().flatten().map(Duration::from_secs).sum()
+}
+
 /// Settings for pingora itself.
 fn for_pingora(conf: &ServerConf) -> ServerConf {
     let mut conf = server_copy(conf);
     conf.max_retries = PINGORA_MAX_RETRIES;
+    // Nothing is left to wait for when pingora hears of the end.
+    conf.graceful_shutdown_timeout_seconds = None;
+    // Each upstream has it, read with its other files: pingora panics at one that is missing.
+    conf.ca_file = None;
     conf
 }
 
@@ -441,4 +453,14 @@ fn check_error_log(config: &Config) -> Result<(), StartError> {
     let Some(path) = config.server.error_log.as_ref().filter(|_| config.server.daemon) else { return Ok(()) };
     let opened = std::fs::File::options().append(true).create(true).open(path);
     opened.map(drop).map_err(|error| StartError(format!("error log `{path}` cannot be opened: {error}")))
+}
+
+/// An address that is not of this machine would fail every request.
+fn check_sources(config: &Config) -> Result<(), StartError> {
+    let mut sources = config.server.client_bind_to_ipv4.iter().chain(&config.server.client_bind_to_ipv6);
+    let usable = |source: &String| {
+        let bound = source.parse::<IpAddr>().map_err(std::io::Error::other).and_then(|ip| UdpSocket::bind((ip, 0)));
+        bound.map(drop).map_err(|error| StartError(format!("connections cannot come from `{source}`: {error}")))
+    };
+    sources.try_for_each(usable)
 }

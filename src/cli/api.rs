@@ -49,7 +49,7 @@ impl Api {
         let found = options.locate()?;
         let off = || Err("the file has `admin: off`; without an admin address the process cannot be asked".to_owned());
         Api::of(&found).unwrap_or_else(off).map_err(|why| {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         })
     }

@@ -54,7 +54,7 @@ pub fn drain(options: &Options, drain: &Drain) -> i32 {
         loop {
             let in_flight = in_flight(&api, &drain.which)?;
             if shown != Some(in_flight) {
-                println!("{in_flight} in flight");
+                say!("{in_flight} in flight");
                 shown = Some(in_flight);
             }
             if in_flight == 0 {
@@ -81,7 +81,7 @@ pub fn weight(options: &Options, weight: &Weight) -> i32 {
         text => match text.parse::<u32>() {
             Ok(number) => number.into(),
             Err(_) => {
-                eprintln!("error: `{text}` is not a weight; write a whole number from 0 to 1000, or `file`");
+                complain!("error: `{text}` is not a weight; write a whole number from 0 to 1000, or `file`");
                 return exit::UNREADABLE;
             }
         },
@@ -93,7 +93,7 @@ fn ended(done: Result<Result<(), String>, i32>) -> i32 {
     match done {
         Ok(Ok(())) => exit::OK,
         Ok(Err(why)) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         }
         Err(code) => code,
@@ -110,7 +110,7 @@ fn act(api: &Api, which: &Which, act: &str, body: &Value) -> Result<(), String> 
         }
         let state = answer.body.get("state").and_then(Value::as_str).unwrap_or_default();
         let weight = answer.body.get("weight").and_then(Value::as_u64).unwrap_or_default();
-        println!("{backend} of {upstream}: {state}, weight {weight}");
+        say!("{backend} of {upstream}: {state}, weight {weight}");
     }
     Ok(())
 }

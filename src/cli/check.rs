@@ -23,17 +23,17 @@ pub fn run(options: &Options, check: &Check) -> i32 {
     };
     if check.json {
         let problems = outcome.as_ref().err().map_or_else(|| json!([]), |fault| fault.listed(&name));
-        println!("{:#}", json!({ "ok": outcome.is_ok(), "file": name, "problems": problems }));
+        say!("{:#}", json!({ "ok": outcome.is_ok(), "file": name, "problems": problems }));
         return outcome.map_or_else(|fault| fault.exit_code(), |()| exit::OK);
     }
     match outcome {
         Ok(()) => {
-            println!("{name}: fine");
+            say!("{name}: fine");
             exit::OK
         }
         Err(Fault::File(error)) => report(&error),
         Err(Fault::Machine(error)) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             exit::PROBLEMS
         }
     }

@@ -24,7 +24,7 @@ pub fn run(options: &Demo) -> i32 {
     match start(&options.listen) {
         Ok(()) => exit::OK,
         Err(why) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         }
     }
@@ -51,28 +51,26 @@ fn start(listen: &str) -> Result<(), String> {
 }
 
 fn print_what_to_try(listen: &str, admin: &str) {
-    println!("evenkeel demo");
-    println!();
-    println!("  balancer   http://{listen}/");
+    say!("evenkeel demo");
+    say!("");
+    say!("  balancer   http://{listen}/");
     for (name, port) in BACKENDS {
-        println!("  backend    http://127.0.0.1:{port}/   ({name})");
+        say!("  backend    http://127.0.0.1:{port}/   ({name})");
     }
-    println!("  dashboard  http://{admin}/");
-    println!("  readiness  http://{admin}/readyz");
-    println!("  metrics    http://{admin}/metrics");
-    println!();
-    println!("Try, in another terminal:");
-    println!("  for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done      # each backend in turn");
-    println!(
+    say!("  dashboard  http://{admin}/");
+    say!("  readiness  http://{admin}/readyz");
+    say!("  metrics    http://{admin}/metrics");
+    say!("");
+    say!("Try, in another terminal:");
+    say!("  for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done      # each backend in turn");
+    say!(
         "  curl -s 'http://127.0.0.1:9002/control?die=20'; curl -i http://{listen}/   # kill one for 20 s: nobody notices"
     );
-    println!(
-        "  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing"
-    );
-    println!("  curl -s 'http://127.0.0.1:9003/control'                      # and well again");
-    println!(
+    say!("  curl -s 'http://127.0.0.1:9003/control?slow=800&fail=503'; curl -i http://{listen}/   # slow and failing");
+    say!("  curl -s 'http://127.0.0.1:9003/control'                      # and well again");
+    say!(
         "  curl -s -X POST http://{admin}/api/v1/upstreams/app/backends/127.0.0.1:9001/drain   # no new requests; `enable` ends it"
     );
-    println!();
-    println!("Ctrl-C ends it. One line per request follows:");
+    say!("");
+    say!("Ctrl-C ends it. One line per request follows:");
 }

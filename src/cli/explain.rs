@@ -39,9 +39,9 @@ pub fn run(options: &Options, wanted: &Explain) -> i32 {
     match explained {
         Ok(explanation) => {
             if wanted.json {
-                println!("{explanation:#}");
+                say!("{explanation:#}");
             } else {
-                print!("{}", text(&explanation));
+                say_whole!("{}", text(&explanation));
             }
             if explanation.get("reason").is_some_and(Value::is_null) { exit::OK } else { exit::PROBLEMS }
         }
@@ -51,7 +51,7 @@ pub fn run(options: &Options, wanted: &Explain) -> i32 {
 
 fn by_file(options: &Options, wanted: &Explain) -> Result<Value, i32> {
     let said = |why: String| {
-        eprintln!("error: {why}");
+        complain!("error: {why}");
         exit::UNREADABLE
     };
     let mut asked = Asked::new(&wanted.method, &wanted.url).map_err(said)?;
@@ -62,7 +62,7 @@ fn by_file(options: &Options, wanted: &Explain) -> Result<Value, i32> {
     asked.listener.clone_from(&wanted.listener);
     let (config, _) = options.config()?;
     let compiled = snapshot::compile(&config, None, None).map_err(|error| {
-        eprintln!("error: {error}");
+        complain!("error: {error}");
         exit::PROBLEMS
     })?;
     let explanation = explain(&compiled.snapshot, &config, &asked, Known::Written).map_err(said)?;
@@ -76,7 +76,7 @@ fn live(options: &Options, wanted: &Explain) -> Result<Value, i32> {
         "listener": wanted.listener,
     });
     let fault = |why: String, code| {
-        eprintln!("error: {why}");
+        complain!("error: {why}");
         code
     };
     match api.post("explain", &body) {

@@ -1,5 +1,8 @@
 //! The command line. Every command is a file of its own.
 
+#[macro_use]
+mod print;
+
 mod api;
 mod backend;
 mod check;
@@ -100,17 +103,17 @@ pub fn main() -> i32 {
         Err(error) => {
             // Help and version are no errors; clap has a place for both.
             if error.use_stderr() {
-                eprintln!("{}", error.message);
+                complain!("{}", error.message);
                 return exit::UNREADABLE;
             }
-            println!("{}", error.message);
+            say!("{}", error.message);
             return exit::OK;
         }
     };
     match crate::observe::log::filter_from_environment() {
         Ok(filter) => drop(crate::observe::log::install(filter)),
         Err(error) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             return exit::UNREADABLE;
         }
     }
@@ -120,7 +123,7 @@ pub fn main() -> i32 {
         Some(Command::Test(test)) => test::run(&options, test),
         Some(Command::Explain(wanted)) => explain::run(&options, wanted),
         Some(Command::Schema) => {
-            println!("{:#}", config::schema());
+            say!("{:#}", config::schema());
             exit::OK
         }
         Some(Command::Status(which)) => status::status(&options, which),
@@ -152,7 +155,7 @@ impl Options {
     fn config(&self) -> Result<(Config, Option<Origin>), i32> {
         if let Some(listen) = &self.listen {
             return Config::quick(listen, &self.backend).map(|config| (config, None)).map_err(|why| {
-                eprintln!("error: {why}");
+                complain!("error: {why}");
                 exit::PROBLEMS
             });
         }
@@ -168,11 +171,11 @@ impl Options {
 fn report(error: &LoadError) -> i32 {
     match error {
         LoadError::Unreadable { path, error } => {
-            eprintln!("error: `{}` cannot be read: {error}", path.display());
+            complain!("error: `{}` cannot be read: {error}", path.display());
             exit::UNREADABLE
         }
         LoadError::Problems(problems) => {
-            eprint!("{}", problems.render(colour()));
+            complain_whole!("{}", problems.render(colour()));
             exit::PROBLEMS
         }
     }

@@ -34,7 +34,7 @@ pub fn stop(options: &Options) -> i32 {
             }
             sleep(LOOK);
         }
-        println!("process {} has ended", pid.as_raw_nonzero());
+        say!("process {} has ended", pid.as_raw_nonzero());
         Ok(())
     })
 }
@@ -70,7 +70,7 @@ pub fn upgrade(options: &Options) -> i32 {
         if !status.success() {
             return Err("the new process failed; the old one serves on".to_owned());
         }
-        println!("a new process serves; process {} finishes what it has", pid.as_raw_nonzero());
+        say!("a new process serves; process {} finishes what it has", pid.as_raw_nonzero());
         Ok(())
     })
 }
@@ -79,13 +79,13 @@ pub fn upgrade(options: &Options) -> i32 {
 pub fn running(found: &Whereabouts, act: impl FnOnce(Pid) -> Result<(), String>) -> i32 {
     let path = &found.server.pid_file;
     let Some(pid) = pid_file::running(path.as_ref()) else {
-        eprintln!("error: no running process is named in `{path}`");
+        complain!("error: no running process is named in `{path}`");
         return exit::START;
     };
     match act(pid) {
         Ok(()) => exit::OK,
         Err(why) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         }
     }

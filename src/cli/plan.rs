@@ -24,26 +24,26 @@ pub fn run(options: &Options, which: &Which) -> i32 {
     match api.post("plan", &json!({ "file": path })) {
         Ok(answer) if answer.status == 200 => {
             if which.json {
-                println!("{:#}", answer.body);
+                say!("{:#}", answer.body);
             } else {
-                print!("{}", page(&answer.body));
+                say_whole!("{}", page(&answer.body));
             }
             exit::OK
         }
         Ok(answer) => {
             match answer.body.get("text").and_then(Value::as_str) {
-                Some(text) if text.starts_with("error") => eprint!("{text}"),
-                Some(text) => eprintln!("error: {text}"),
+                Some(text) if text.starts_with("error") => complain_whole!("{text}"),
+                Some(text) => complain!("error: {text}"),
                 // The process does not show files that are not its own; we may read it ourselves.
                 None => match config::load(&path) {
                     Err(error) => return report(&error),
-                    Ok(_) => eprintln!("error: {}", answer.why()),
+                    Ok(_) => complain!("error: {}", answer.why()),
                 },
             }
             if answer.status == 422 { exit::PROBLEMS } else { exit::START }
         }
         Err(why) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         }
     }

@@ -29,15 +29,15 @@ pub fn reload(options: &Options, reload: &Reload) -> i32 {
         None if reload.confirm.is_none() => return by_signal(&found),
         Some(Err(why)) if reload.confirm.is_none() => {
             // Its address may have changed in the file since it started.
-            eprintln!("warning: {why}");
+            complain!("warning: {why}");
             return by_signal(&found);
         }
         Some(Err(why)) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             return exit::START;
         }
         None => {
-            eprintln!("error: `--confirm` needs the admin address, and the file has `admin: off`");
+            complain!("error: `--confirm` needs the admin address, and the file has `admin: off`");
             return exit::START;
         }
     };
@@ -45,7 +45,7 @@ pub fn reload(options: &Options, reload: &Reload) -> i32 {
     match api.post("reload", &body) {
         Ok(answer) => told(&answer),
         Err(why) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         }
     }
@@ -54,7 +54,7 @@ pub fn reload(options: &Options, reload: &Reload) -> i32 {
 fn by_signal(found: &Whereabouts) -> i32 {
     running(found, |pid| {
         signal(pid, Signal::HUP)?;
-        println!("process {} was told to reload by a signal; its log says how it went", pid.as_raw_nonzero());
+        say!("process {} was told to reload by a signal; its log says how it went", pid.as_raw_nonzero());
         Ok(())
     })
 }
@@ -62,15 +62,15 @@ fn by_signal(found: &Whereabouts) -> i32 {
 pub fn confirm(options: &Options) -> i32 {
     match Api::find(options).map(|api| api.post("confirm", &json!({}))) {
         Ok(Ok(answer)) if answer.status == 200 => {
-            println!("the configuration stays in force");
+            say!("the configuration stays in force");
             exit::OK
         }
         Ok(Ok(answer)) => {
-            eprintln!("error: {}", answer.why());
+            complain!("error: {}", answer.why());
             exit::START
         }
         Ok(Err(why)) => {
-            eprintln!("error: {why}");
+            complain!("error: {why}");
             exit::START
         }
         Err(code) => code,
@@ -81,20 +81,20 @@ pub fn confirm(options: &Options) -> i32 {
 fn told(answer: &Answer) -> i32 {
     if answer.status == 200 {
         let generation = answer.body.get("generation").and_then(Value::as_u64).unwrap_or_default();
-        println!("generation {generation} is in force");
+        say!("generation {generation} is in force");
         if answer.body.get("needs_upgrade") == Some(&Value::Bool(true)) {
-            println!("process settings or the admin address changed; they take effect with `evenkeel upgrade`");
+            say!("process settings or the admin address changed; they take effect with `evenkeel upgrade`");
         }
         if let Some(until) = answer.body.get("confirm_until").and_then(Value::as_str) {
-            println!("it is on trial until {until}: `evenkeel confirm` keeps it, else the former comes back");
+            say!("it is on trial until {until}: `evenkeel confirm` keeps it, else the former comes back");
         }
         return exit::OK;
     }
     match answer.body.get("text").and_then(Value::as_str) {
-        Some(text) if text.starts_with("error") => eprint!("{text}"),
-        Some(text) => eprintln!("error: {text}"),
-        None => eprintln!("error: {}", answer.why()),
+        Some(text) if text.starts_with("error") => complain_whole!("{text}"),
+        Some(text) => complain!("error: {text}"),
+        None => complain!("error: {}", answer.why()),
     }
-    eprintln!("the former configuration stays in force");
+    complain!("the former configuration stays in force");
     if answer.status == 422 { exit::PROBLEMS } else { exit::START }
 }

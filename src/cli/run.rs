@@ -16,7 +16,7 @@ pub fn run(options: &Options) -> i32 {
         return match daemon::launch() {
             Ok(()) => exit::OK,
             Err((why, code)) => {
-                eprintln!("error: {why}");
+                complain!("error: {why}");
                 code.unwrap_or(exit::START)
             }
         };
@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> i32 {
     match done {
         Ok(()) => exit::OK,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             exit::START
         }
     }

@@ -28,11 +28,11 @@ pub fn status(options: &Options, status: &Status) -> i32 {
     let seen = Api::find(options).and_then(|api| look(&api));
     match seen {
         Ok(seen) if status.json => {
-            println!("{seen:#}");
+            say!("{seen:#}");
             exit::OK
         }
         Ok(seen) => {
-            print!("{}", page(&seen, None));
+            say_whole!("{}", page(&seen, None));
             exit::OK
         }
         Err(code) => code,
@@ -53,16 +53,16 @@ pub fn top(options: &Options) -> i32 {
         };
         let text = page(&seen, former.as_ref());
         let Some(raw) = &raw else {
-            print!("{text}");
+            say_whole!("{text}");
             return exit::OK;
         };
         // Home, then each line to its end, then what is left of a longer page before.
         let text = text.replace('\n', "\x1b[K\r\n");
-        print!("\x1b[H{text}\x1b[K\r\nq ends\x1b[K\x1b[J");
+        say_whole!("\x1b[H{text}\x1b[K\r\nq ends\x1b[K\x1b[J");
         if std::io::stdout().flush().is_err()
             || raw.key_within_pace().is_some_and(|key| matches!(key, b'q' | CONTROL_C))
         {
-            print!("\r\n");
+            say_whole!("\r\n");
             return exit::OK;
         }
         former = Some(seen);
@@ -73,7 +73,7 @@ fn look(api: &Api) -> Result<Value, i32> {
     let all = ["status", "listeners", "upstreams", "routes"].map(|resource| api.get(resource));
     let [Ok(status), Ok(listeners), Ok(upstreams), Ok(routes)] = all else {
         let why = all.into_iter().find_map(Result::err).unwrap_or_default();
-        eprintln!("error: {why}");
+        complain!("error: {why}");
         return Err(exit::START);
     };
     Ok(json!({ "status": status, "listeners": listeners, "upstreams": upstreams, "routes": routes }))
@@ -194,7 +194,7 @@ impl Raw {
         raw.special_codes[SpecialCodeIndex::VMIN] = 0;
         raw.special_codes[SpecialCodeIndex::VTIME] = u8::try_from(PACE.as_millis() / 100).unwrap_or(10);
         tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).ok()?;
-        print!("\x1b[2J");
+        say_whole!("\x1b[2J");
         Some(Raw(former))
     }
 

@@ -23,7 +23,7 @@ pub fn run(options: &Options, test: &Test) -> i32 {
     let outcomes = match compiled.and_then(|compiled| check(&compiled.snapshot, &config)) {
         Ok(outcomes) => outcomes,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             return exit::PROBLEMS;
         }
     };
@@ -31,21 +31,21 @@ pub fn run(options: &Options, test: &Test) -> i32 {
     let warnings = idle(&config);
     let name = options.path().display().to_string();
     if test.json {
-        println!("{:#}", json!({ "ok": failed == 0, "file": name, "tests": outcomes, "warnings": warnings }));
+        say!("{:#}", json!({ "ok": failed == 0, "file": name, "tests": outcomes, "warnings": warnings }));
     } else {
         for outcome in &outcomes {
             let verdict = if outcome.wrong.is_empty() { "ok    " } else { "FAILED" };
-            println!("{verdict} line {}: {}", outcome.line, outcome.request);
+            say!("{verdict} line {}: {}", outcome.line, outcome.request);
             for wrong in &outcome.wrong {
-                println!("       {wrong}");
+                say!("       {wrong}");
             }
             if !outcome.wrong.is_empty() {
                 let explanation = serde_json::to_value(&outcome.explanation).unwrap_or(Value::Null);
-                text(&explanation).lines().skip(1).for_each(|line| println!("     {line}"));
+                text(&explanation).lines().skip(1).for_each(|line| say!("     {line}"));
             }
         }
-        warnings.iter().for_each(|warning| println!("warning: {warning}"));
-        println!("{name}: {} tests, {failed} failed, {} warnings", outcomes.len(), warnings.len());
+        warnings.iter().for_each(|warning| say!("warning: {warning}"));
+        say!("{name}: {} tests, {failed} failed, {} warnings", outcomes.len(), warnings.len());
     }
     if failed == 0 { exit::OK } else { exit::PROBLEMS }
 }

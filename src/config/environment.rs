@@ -157,6 +157,12 @@ fn look_up<'a>(inner: &'a str, environment: &Environment<'_>) -> Result<Found<'a
             "write `${NAME}` or `${NAME:-default}`, or `$${` for `${` itself",
         ));
     }
+    if default.is_some_and(|default| default.contains("${")) {
+        return Err(Mistake::new(
+            format!("the default of `{name}` has a reference in it"),
+            "a default is a text; write it out",
+        ));
+    }
     let help = || format!("set it before the start, or write a default: `${{{name}:-default}}`");
     let empty = match environment(name).map(OsString::into_string) {
         Some(Ok(value)) if !value.is_empty() => return Ok(Found::Value(value)),
@@ -263,6 +269,7 @@ mod tests {
     fn what_cannot_be_replaced_is_a_mistake() {
         assert_eq!(mistake("${MISSING}"), "the environment variable `MISSING` is not set");
         assert_eq!(mistake("${EMPTY}"), "the environment variable `EMPTY` is empty");
+        assert_eq!(mistake("${PORT:-${MISSING}}"), "the default of `PORT` has a reference in it");
         assert_eq!(mistake("x${PORT"), "a `${` is not closed");
         assert_eq!(mistake("${}"), "`${}` is not a reference to an environment variable");
         assert_eq!(mistake("${1A} ${A-b}").matches("is not a reference").count(), 2);

@@ -10,6 +10,7 @@ mod action;
 mod address;
 mod admin;
 mod balance;
+mod built;
 mod circuit_breaker;
 mod client_address;
 mod client_certificates;

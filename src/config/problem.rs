@@ -100,6 +100,9 @@ pub enum Colour {
     On,
 }
 
+/// More are read by nobody, and a file that is none of ours may have a million.
+pub const MOST_SHOWN: usize = 1000;
+
 /// Everything that is wrong with a configuration; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
@@ -133,16 +136,18 @@ impl Problems {
         self.sources.get(number).map_or("", |source| &source.name)
     }
 
-    /// All of them as text, each with its line of the file, a blank line between, and a line break at the end.
+    /// All of them as text (beyond [`MOST_SHOWN`] only their number), each with its line of the file, a blank line
+    /// between, and a line break at the end.
     pub fn render(&self, colour: Colour) -> String {
         let renderer = match colour {
             Colour::Off => Renderer::plain(),
             Colour::On => Renderer::styled(),
         };
         let lines: Vec<Lines<'_>> = self.sources.iter().map(|source| Lines::new(&source.text)).collect();
-        let shown: Vec<String> =
-            self.problems.iter().map(|problem| self.render_one(problem, &lines, &renderer)).collect();
-        shown.join("\n\n") + "\n"
+        let shown = self.problems.iter().take(MOST_SHOWN).map(|problem| self.render_one(problem, &lines, &renderer));
+        let left = self.problems.len().saturating_sub(MOST_SHOWN);
+        let left = (left > 0).then(|| format!("error: and {left} more problems"));
+        shown.chain(left).collect::<Vec<_>>().join("\n\n") + "\n"
     }
 
     fn render_one(&self, problem: &Problem, lines: &[Lines<'_>], renderer: &Renderer) -> String {

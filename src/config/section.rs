@@ -345,13 +345,19 @@ pub(super) fn number(key: &str, text: &str, range: std::ops::RangeInclusive<u64>
 
 /// Names stand in logs, in labels of metrics and in the paths of the admin address.
 pub(super) fn check_name(report: &Report, what: &str, name: &str, place: Place) {
-    const LONGEST_NAME: usize = 64;
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fine) {
+    if !is_name(name) {
         let message = format!("`{name}` cannot be the name of {what}");
         report
             .add(Problem::at(place, message).help(format!("1 to {LONGEST_NAME} of the characters a-z A-Z 0-9 - _ .")));
     }
+}
+
+const LONGEST_NAME: usize = 64;
+
+/// Whether that can be a name.
+pub(super) fn is_name(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(fine)
 }
 
 /// How messages call a value of the wrong kind.

@@ -24,11 +24,11 @@ const UPSTREAM_KEEPALIVE_POOL_SIZE: usize = 1024;
 const MOST_THREADS: u64 = 1024;
 /// A year: what is longer is a slip.
 const MOST_SECONDS: u64 = 365 * 86_400;
-/// tokio's and pingora's pools: more is a slip.
+/// pingora's pool: more is a slip.
 const MOST_POOL: u64 = 1_000_000;
 
 /// Keys of pingora that act on its own listeners and runtimes, which are not in use here, and what to use instead.
-const REFUSED: [(&str, &str); 15] = [
+const REFUSED: [(&str, &str); 20] = [
     ("max_retries", "it is not our policy: use `retry` of an upstream, which has a budget"),
     ("work_stealing", "each core has its own runtime, and a connection stays on its core; remove the key"),
     ("listener_tasks_per_fd", "every thread accepts from the shared socket; use `threads`"),
@@ -51,6 +51,20 @@ const REFUSED: [(&str, &str); 15] = [
     (
         "upgrade_sock_connect_accept_max_retries",
         "pingora does not read it; `evenkeel upgrade` waits and says what it waits for",
+    ),
+    (
+        "upstream_connect_offload_threadpools",
+        "connections to backends are made on the core that serves the request; use `threads`",
+    ),
+    (
+        "upstream_connect_offload_thread_per_pool",
+        "connections to backends are made on the core that serves the request; use `threads`",
+    ),
+    ("max_blocking_threads", "nothing that a request needs blocks; remove the key"),
+    ("blocking_threads_ttl_seconds", "nothing that a request needs blocks; remove the key"),
+    (
+        "fast_timeout_to_tokio_threshold_seconds",
+        "either of pingora's two timers ends a wait when it is due; use `timeouts` of a listener, an upstream or a route",
     ),
     ("s2n_config_cache_size", "TLS is rustls in this build; remove the key"),
     ("daemon_wait_for_ready", "`evenkeel -d` tells its parent whether it could bind; remove the key"),
@@ -100,11 +114,6 @@ pub(super) fn read(top: &mut Section<'_>, folders: &Folders<'_>) -> ServerConf {
     let seconds = |top: &mut Section<'_>, key, default: Option<u64>| {
         top.parsed(key, default, |text| super::section::number(key, text, 0..=MOST_SECONDS).map(Some))
     };
-    let count = |top: &mut Section<'_>, key, default: Option<usize>| {
-        top.parsed(key, default, |text| {
-            super::section::number(key, text, 1..=MOST_POOL).map(|count| usize::try_from(count).ok())
-        })
-    };
     let path = |top: &mut Section<'_>, key, default: Option<String>| {
         let report = top.report();
         let read = |entry: Entry<'_>| {
@@ -127,8 +136,7 @@ pub(super) fn read(top: &mut Section<'_>, folders: &Folders<'_>) -> ServerConf {
         user: word(top, "user"),
         group: word(top, "group"),
         working_directory: path(top, "working_directory", None).map(PathBuf::from),
-        threads: usize::try_from(top.number("threads", default.threads as u64, 1..=MOST_THREADS))
-            .unwrap_or(default.threads),
+        threads: number(top, "threads", default.threads, MOST_THREADS),
         listener_tasks_per_fd: default.listener_tasks_per_fd,
         work_stealing: default.work_stealing,
         runtime_enable_alt_timer: default.runtime_enable_alt_timer,
@@ -141,26 +149,22 @@ pub(super) fn read(top: &mut Section<'_>, folders: &Folders<'_>) -> ServerConf {
         ),
         client_bind_to_ipv4: source_addresses::<Ipv4Addr>(top, "client_bind_to_ipv4", "IPv4"),
         client_bind_to_ipv6: source_addresses::<Ipv6Addr>(top, "client_bind_to_ipv6", "IPv6"),
-        upstream_keepalive_pool_size: count(
+        upstream_keepalive_pool_size: number(
             top,
             "upstream_keepalive_pool_size",
-            Some(default.upstream_keepalive_pool_size),
-        )
-        .unwrap_or(default.upstream_keepalive_pool_size),
-        upstream_connect_offload_threadpools: count(top, "upstream_connect_offload_threadpools", None),
-        upstream_connect_offload_thread_per_pool: count(top, "upstream_connect_offload_thread_per_pool", None),
+            default.upstream_keepalive_pool_size,
+            MOST_POOL,
+        ),
+        upstream_connect_offload_threadpools: default.upstream_connect_offload_threadpools,
+        upstream_connect_offload_thread_per_pool: default.upstream_connect_offload_thread_per_pool,
         downstream_tls_offload_threadpools: default.downstream_tls_offload_threadpools,
         downstream_tls_offload_thread_per_pool: default.downstream_tls_offload_thread_per_pool,
         upstream_debug_ssl_keylog: switch(top, "upstream_debug_ssl_keylog", default.upstream_debug_ssl_keylog),
         max_retries: default.max_retries,
         upgrade_sock_connect_accept_max_retries: default.upgrade_sock_connect_accept_max_retries,
-        max_blocking_threads: count(top, "max_blocking_threads", default.max_blocking_threads),
-        blocking_threads_ttl_seconds: seconds(
-            top,
-            "blocking_threads_ttl_seconds",
-            default.blocking_threads_ttl_seconds,
-        ),
-        fast_timeout_to_tokio_threshold_seconds: threshold(top, default.fast_timeout_to_tokio_threshold_seconds),
+        max_blocking_threads: default.max_blocking_threads,
+        blocking_threads_ttl_seconds: default.blocking_threads_ttl_seconds,
+        fast_timeout_to_tokio_threshold_seconds: default.fast_timeout_to_tokio_threshold_seconds,
         runtime_metrics_poll_time_histogram: default.runtime_metrics_poll_time_histogram,
         runtime_metrics_poll_time_histogram_scale: default.runtime_metrics_poll_time_histogram_scale,
         runtime_metrics_poll_time_histogram_resolution_micros: default
@@ -172,20 +176,12 @@ pub(super) fn read(top: &mut Section<'_>, folders: &Folders<'_>) -> ServerConf {
     }
 }
 
-fn switch(top: &mut Section<'_>, key: &'static str, default: bool) -> bool {
-    top.switch(key, if default { Switch::On } else { Switch::Off }) == Switch::On
+fn number(top: &mut Section<'_>, key: &'static str, default: usize, most: u64) -> usize {
+    usize::try_from(top.number(key, default as u64, 1..=most)).unwrap_or(default)
 }
 
-/// pingora's way to say "never" is `null`; `off` says it too.
-fn threshold(top: &mut Section<'_>, default: Option<u64>) -> Option<u64> {
-    const KEY: &str = "fast_timeout_to_tokio_threshold_seconds";
-    let Some(entry) = top.entry(KEY) else {
-        return default;
-    };
-    if entry.node.value == Value::Null || super::section::is_off(entry.node) {
-        return None;
-    }
-    entry.parsed(top.report(), |text| super::section::number(KEY, text, 1..=MOST_SECONDS))
+fn switch(top: &mut Section<'_>, key: &'static str, default: bool) -> bool {
+    top.switch(key, if default { Switch::On } else { Switch::Off }) == Switch::On
 }
 
 fn socket(top: &mut Section<'_>, folders: &Folders<'_>) -> Option<String> {
@@ -315,24 +311,6 @@ mod tests {
         assert_eq!(with("client_bind_to_ipv4: [127.0.0.2]").unwrap().client_bind_to_ipv4, ["127.0.0.2"]);
         assert_eq!(with("client_bind_to_ipv6: [\"::1\"]").unwrap().client_bind_to_ipv6, ["::1"]);
         assert_eq!(with("upstream_keepalive_pool_size: 9").unwrap().upstream_keepalive_pool_size, 9);
-        assert_eq!(
-            with("upstream_connect_offload_threadpools: 2").unwrap().upstream_connect_offload_threadpools,
-            Some(2)
-        );
-        assert_eq!(
-            with("upstream_connect_offload_thread_per_pool: 2").unwrap().upstream_connect_offload_thread_per_pool,
-            Some(2)
-        );
         assert!(with("upstream_debug_ssl_keylog: true").unwrap().upstream_debug_ssl_keylog);
-        assert_eq!(with("max_blocking_threads: 5").unwrap().max_blocking_threads, Some(5));
-        assert_eq!(with("blocking_threads_ttl_seconds: 5").unwrap().blocking_threads_ttl_seconds, Some(5));
-        assert_eq!(
-            with("fast_timeout_to_tokio_threshold_seconds: null").unwrap().fast_timeout_to_tokio_threshold_seconds,
-            None
-        );
-        assert_eq!(
-            with("fast_timeout_to_tokio_threshold_seconds: 9").unwrap().fast_timeout_to_tokio_threshold_seconds,
-            Some(9)
-        );
     }
 }

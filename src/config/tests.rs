@@ -500,6 +500,44 @@ fn every_mistake_is_explained_as_it_was_agreed() {
     assert!(count >= 40, "only {count} mistakes are covered");
 }
 
+/// What people copy from the documents works: whole files as they stand, parts with the least that they lack.
+#[test]
+fn every_piece_of_a_file_that_the_documents_show_is_right() {
+    const LEAST: [(&str, &str); 4] = [
+        ("version", "version: 1\n"),
+        ("listeners", "listeners: { web: { address: \"0.0.0.0:80\" }, secure: { address: \"0.0.0.0:443\" } }\n"),
+        ("upstreams", "upstreams: { app: { backends: [127.0.0.1:9001] }, next: { backends: [127.0.0.1:9002] } }\n"),
+        ("routes", "routes: [ { upstream: app } ]\n"),
+    ];
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut shown = 0;
+    for path in docs.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let indent = block.len() - block.trim_start_matches(' ').len();
+            let mut file: String =
+                block.lines().map(|line| line.get(indent..).unwrap_or_default().to_owned() + "\n").collect();
+            // Of one route or one setting alone nothing is known.
+            let is_part = LEAST.iter().any(|(key, _)| file.lines().any(|line| line.starts_with(&format!("{key}:"))));
+            if !is_part {
+                continue;
+            }
+            for (key, least) in LEAST {
+                if !file.lines().any(|line| line.starts_with(&format!("{key}:"))) {
+                    file.push_str(least);
+                }
+            }
+            shown += 1;
+            // Names of others stand in some parts.
+            if let Err(problems) = parse(&file, &path.display().to_string(), Path::new("/etc/evenkeel")) {
+                let others = problems.iter().all(|problem| problem.message.starts_with("no upstream is called"));
+                assert!(others && !block.contains("version: 1"), "{problems}\n{file}");
+            }
+        }
+    }
+    assert!(shown >= 5, "{shown}");
+}
+
 /// Each folder of `tests/golden/includes`, likewise.
 #[test]
 fn every_mistake_in_several_files_is_explained_as_it_was_agreed() {

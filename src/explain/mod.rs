@@ -8,13 +8,19 @@
 mod asked;
 mod check;
 mod conditions;
+mod idle;
+mod shares;
 mod text;
 
+use std::time::Instant;
+
 use serde::Serialize;
-use serde_json::{Value, json};
 
 pub use asked::Asked;
-pub use check::{check, idle};
+pub use check::check;
+pub use idle::idle;
+use shares::shares;
+pub use shares::{Known, Share};
 pub use text::text;
 
 use crate::config::{self, Config};
@@ -23,10 +29,8 @@ use crate::forward::rewrite::PathRewrite;
 use crate::forward::template::Values;
 use crate::proxy::{location_of, rewritten};
 use crate::route::{Host, Outcome, Path, Request, normalise, path_and_query};
-use crate::snapshot::{Action, Forwarding, Route, Snapshot};
-use crate::units;
-use crate::upstream::Upstream;
-use crate::upstream::backend::Backend;
+use crate::snapshot::{Action, Route, Snapshot};
+use crate::upstream::Hashable;
 
 /// See the module's documentation.
 #[derive(Debug, Serialize)]
@@ -87,34 +91,6 @@ pub enum Done {
     },
 }
 
-/// An upstream that may answer.
-#[derive(Debug, Serialize)]
-pub struct Share {
-    /// Its name.
-    pub upstream: String,
-    /// Its weight in the split.
-    pub weight: u32,
-    /// How it picks.
-    pub balance: &'static str,
-    /// How often a request is tried again.
-    pub retries: u32,
-    /// For the whole request; `unlimited` if nothing ends it.
-    pub total_timeout: String,
-    /// Until an answer begins.
-    pub first_byte_timeout: String,
-    /// Its backends, as they are.
-    pub candidates: Vec<Value>,
-}
-
-/// What is known of backends.
-#[derive(Clone, Copy, Debug)]
-pub enum Known {
-    /// What the file says.
-    Written,
-    /// What the process has learnt, as this tells it.
-    Live(fn(&Upstream, &Backend) -> Value),
-}
-
 /// Explains what becomes of a request. `config` is what `snapshot` was compiled from.
 ///
 /// # Errors
@@ -173,10 +149,23 @@ pub fn explain(snapshot: &Snapshot, config: &Config, asked: &Asked, known: Known
     };
     explanation.route = Some(route.name.clone());
     match done(snapshot, route, written, asked, &path, query, &host, &listener.name, known) {
-        Ok(action) => explanation.action = Some(action),
+        Ok(action) => {
+            explanation.action = Some(action);
+            explanation.reason = nobody_answers(route, known).then(|| Reason::NoBackend.token());
+        }
         Err(reason) => explanation.reason = Some(reason.token()),
     }
     Ok(explanation)
+}
+
+/// Whether it is known that nobody of all who may answer can be asked now.
+fn nobody_answers(route: &Route, known: Known) -> bool {
+    match (&route.action, known) {
+        (Action::Forward(forwarding), Known::Live(_)) => {
+            !forwarding.destinations().any(|destination| destination.upstream.has_fit())
+        }
+        (Action::Forward(_) | Action::Redirect(..) | Action::Respond(_), _) => false,
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that a request knows when its action is due")]
@@ -185,25 +174,32 @@ fn done(
     route: &Route,
     written: &config::Route,
     asked: &Asked,
-    path: &Path<'_>,
+    normal: &Path<'_>,
     query: Option<&[u8]>,
     host: &Host,
     listener: &str,
     known: Known,
 ) -> Result<Done, Reason> {
     let change = |rewrite: Option<&PathRewrite>| -> Result<String, Reason> {
-        let changed = rewrite.map_or(Ok(None), |rewrite| rewritten(rewrite, path, snapshot.path_normalization))?;
-        Ok(changed.map_or_else(|| path.forwarded().to_owned(), String::from))
+        let changed = rewrite.map_or(Ok(None), |rewrite| rewritten(rewrite, normal, snapshot.path_normalization))?;
+        Ok(changed.map_or_else(|| normal.forwarded().to_owned(), String::from))
     };
     Ok(match &route.action {
         Action::Forward(forwarding) => {
             let path = change(forwarding.rewrite.path.as_ref())?;
-            let query = query.map(String::from_utf8_lossy);
+            let text = query.map(String::from_utf8_lossy);
+            let hashable = Hashable {
+                client: Some(asked.client),
+                headers: &asked.headers,
+                path: normal.forwarded(),
+                query: text.as_deref(),
+            };
+            let upstreams = shares(forwarding, written, &hashable, known, Instant::now());
             let other = forwarding.rewrite.host.as_ref().and_then(|host| host.to_str().ok());
             Done::Forward {
-                target: query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")),
+                target: text.as_ref().map_or_else(|| path.clone(), |query| format!("{path}?{query}")),
                 host: other.unwrap_or(&asked.authority).to_owned(),
-                upstreams: shares(forwarding, written, known),
+                upstreams,
             }
         }
         Action::Redirect(redirect, rewrite) => {
@@ -227,35 +223,6 @@ fn done(
         }
         Action::Respond(respond) => Done::Respond { status: respond.status.as_u16() },
     })
-}
-
-fn shares(forwarding: &Forwarding, written: &config::Route, known: Known) -> Vec<Share> {
-    let weights = match &written.action {
-        config::Action::Forward(forward) => forward.split.upstreams.as_slice(),
-        config::Action::Redirect(..) | config::Action::Respond(_) => &[],
-    };
-    let shares = forwarding.destinations().zip(weights).map(|(destination, (_, weight))| {
-        let upstream = &destination.upstream;
-        Share {
-            upstream: upstream.name.clone(),
-            weight: *weight,
-            balance: upstream.config.balance.token(),
-            retries: destination.retry.map_or(0, |retry| retry.attempts),
-            total_timeout: destination.timeouts.total.map_or_else(|| "unlimited".to_owned(), units::show),
-            first_byte_timeout: units::show(destination.timeouts.first_byte),
-            candidates: upstream
-                .backends
-                .iter()
-                .map(|backend| match known {
-                    Known::Written => json!({
-                        "name": backend.name, "state": "unknown", "tier": backend.tier, "weight": backend.weight,
-                    }),
-                    Known::Live(tell) => tell(upstream, backend),
-                })
-                .collect(),
-        }
-    });
-    shares.collect()
 }
 
 /// By its name, else by the port of the address, else by whether it speaks TLS, else the first.

@@ -61,6 +61,11 @@ fn candidate(candidate: &Value) -> String {
             line.push_str(&format!(", {count} {what}"));
         }
     }
+    match candidate.get("next").and_then(Value::as_str) {
+        Some("yes") => line.push_str(", is next"),
+        Some("perhaps") => line.push_str(", may be next"),
+        Some(_) | None => {}
+    }
     if let Some(why) = candidate.get("why").and_then(Value::as_str) {
         line.push_str(&format!(" ({why})"));
     }

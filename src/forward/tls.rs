@@ -49,13 +49,14 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {}
 
 impl ClientTls {
-    /// Reads the files of an upstream.
+    /// Reads the files of an upstream. `ca_file` is whom those are trusted by that name nobody themselves.
     ///
     /// # Errors
     /// A file that cannot be read, holds no certificate or key, or a key that is not the certificate's.
-    pub fn read(written: &UpstreamTls) -> Result<ClientTls, TlsError> {
+    pub fn read(written: &UpstreamTls, ca_file: Option<&Path>) -> Result<ClientTls, TlsError> {
         let mut group = DefaultHasher::new();
-        let ca = written.ca.as_deref().map(trusted).transpose()?;
+        let ca_file = ca_file.filter(|_| written.verify == Verify::On);
+        let ca = written.ca.as_deref().or(ca_file).map(trusted).transpose()?;
         if let Some(ca) = &ca {
             ca.iter().for_each(|certificate| certificate.hash(&mut group));
         }

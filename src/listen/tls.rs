@@ -108,19 +108,12 @@ struct Certificates {
 
 impl Certificates {
     fn add(&mut self, files: &CertificateFiles, provider: &rustls::crypto::CryptoProvider) -> Result<(), TlsError> {
-        let chain = CertificateDer::pem_file_iter(&files.certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| TlsError::file(&files.certificate, error))?;
-        let Some(leaf) = chain.first() else {
-            return Err(TlsError::file(&files.certificate, "it holds no certificate in PEM form"));
-        };
-        let names = names_of(leaf).map_err(|error| TlsError::file(&files.certificate, error))?;
+        let (chain, names) = read(&files.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| TlsError::file(&files.key, error))?;
         let certified = CertifiedKey::from_der(chain, key, provider)
             .map_err(|error| TlsError::file(&files.key, format_args!("it does not fit its certificate ({error})")))?;
         let certified = Arc::new(certified);
         for name in names {
-            let name = name.to_ascii_lowercase();
             let (table, name) = match name.strip_prefix("*.") {
                 Some(rest) => (&mut self.wildcard, rest.to_owned()),
                 None => (&mut self.exact, name),
@@ -149,7 +142,23 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Error> {
-    let certificate = webpki::EndEntityCert::try_from(certificate)?;
-    Ok(certificate.valid_dns_names().map(str::to_owned).collect())
+/// The names of a certificate, in lower case.
+///
+/// # Errors
+/// A file that cannot be read, or holds no certificate.
+pub fn names(path: &Path) -> Result<Vec<String>, TlsError> {
+    read(path).map(|(_, names)| names)
+}
+
+/// A certificate with those above it, and its names.
+fn read(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Vec<String>), TlsError> {
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| TlsError::file(path, error))?;
+    let Some(leaf) = chain.first() else {
+        return Err(TlsError::file(path, "it holds no certificate in PEM form"));
+    };
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| TlsError::file(path, error))?;
+    let names = leaf.valid_dns_names().map(str::to_ascii_lowercase).collect();
+    Ok((chain, names))
 }

@@ -63,6 +63,12 @@ pub struct Remembered {
     pub host: String,
     /// Path and query.
     pub path: String,
+    /// The path in its one form, where it did not come in it.
+    pub normal_path: Option<String>,
+    /// The path that the backend was asked for, where a rewrite changed it.
+    pub rewritten_path: Option<String>,
+    /// The generation of the rules that decided.
+    pub generation: u64,
     /// What was answered.
     pub status: Option<u16>,
     /// Why it was not served.
@@ -165,6 +171,9 @@ impl Remembered {
             scheme: if record.scheme == "https" { "https" } else { "http" },
             host: cut(record.host),
             path: cut(record.path),
+            normal_path: record.normal_path.map(cut),
+            rewritten_path: record.rewritten_path.map(cut),
+            generation: record.generation,
             status: record.status,
             reason: record.reason,
             duration_ms: milliseconds(record.duration),

@@ -26,6 +26,12 @@ pub struct Record<'a> {
     pub host: &'a str,
     /// Path and query as they came.
     pub path: &'a str,
+    /// The path in its one form, where it did not come in it.
+    pub normal_path: Option<&'a str>,
+    /// The path that the backend was asked for, where a rewrite changed it.
+    pub rewritten_path: Option<&'a str>,
+    /// Of the rules that decided.
+    pub generation: u64,
     /// The status that was sent; `None` when nothing was answered.
     pub status: Option<u16>,
     /// The token of `failure.rs`, when the answer was ours and a failure, or broke off.

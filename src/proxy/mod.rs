@@ -24,7 +24,6 @@ mod context;
 mod direct;
 mod disclosure;
 mod exchange;
-mod hash_key;
 mod record;
 mod routing;
 mod sticky;

@@ -6,6 +6,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::context::Context;
 use crate::cookies;
+use crate::upstream::Hashable;
 use crate::upstream::sticky::{Affinity, Sticky};
 
 impl Context {
@@ -14,8 +15,17 @@ impl Context {
         let Some(destination) = self.destination() else { return Affinity::default() };
         let key = destination.upstream.config.balance.key();
         Affinity {
-            key: key.and_then(|key| self.hashed_by(key, request)),
+            key: key.and_then(|key| self.hashable(request).by(key)),
             place: destination.upstream.sticky.as_ref().and_then(|sticky| sticky.place(&request.headers)),
+        }
+    }
+
+    fn hashable<'a>(&'a self, request: &'a RequestHeader) -> Hashable<'a> {
+        Hashable {
+            client: self.client_address(),
+            headers: &request.headers,
+            path: self.normal_path().unwrap_or(request.uri.path()),
+            query: request.uri.query(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
@@ -76,7 +77,7 @@ pub fn compile(
     }
     let secret = former.map_or_else(Secret::random, |former| Ok(former.secret.clone()));
     let secret = secret.map_err(|error| CompileError(error.to_string()))?;
-    let upstreams = config.upstreams.iter().map(|written| upstream(written, &secret, former));
+    let upstreams = config.upstreams.iter().map(|written| upstream(written, config, &secret, former));
     let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
     let mut routes = Vec::new();
     let kept = counters(former);
@@ -106,12 +107,14 @@ pub fn compile(
 
 fn upstream(
     written: &config::Upstream,
+    config: &Config,
     secret: &Secret,
     former: Option<&Snapshot>,
 ) -> Result<Arc<Upstream>, CompileError> {
     let former = former.and_then(|former| former.upstreams.iter().find(|upstream| upstream.name == written.name));
     let resolved = resolve::resolve(written).map_err(CompileError)?;
-    let tls = written.tls.as_ref().map(ClientTls::read).transpose();
+    let ca_file = config.server.ca_file.as_deref().map(Path::new);
+    let tls = written.tls.as_ref().map(|tls| ClientTls::read(tls, ca_file)).transpose();
     let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
     let upstream = Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref));
     let file = written.sticky.as_ref().and_then(|cookie| cookie.secret_file.as_deref());

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod conduct;
+mod hash_key;
 pub mod health;
 pub mod health_check;
 pub mod in_flight;
@@ -33,6 +34,7 @@ use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::backend::{Backend, State};
+pub use self::hash_key::Hashable;
 use self::health::Thresholds;
 pub use self::pick::Tried;
 use self::pick::{Ceilings, Panic};

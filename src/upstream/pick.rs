@@ -142,19 +142,7 @@ impl Upstream {
         if serving.health == Health::Ignored {
             self.state.panic.count();
         }
-        let mut pick = Pick {
-            upstream: self,
-            sight: Sight {
-                backends: &self.backends,
-                by_address: &self.by_address,
-                in_flight: self.state.in_flight(),
-                key: affinity.key,
-                now: self.state.tick(now),
-            },
-            // Seeded from the thread's own generator.
-            rng: Rng::new(),
-            now,
-        };
+        let mut pick = Pick::new(self, affinity, now);
         let fit = |place: usize| self.is_acceptable(place, serving.health);
         let mut place = None;
         if tried.first.is_none() {
@@ -178,6 +166,28 @@ impl Upstream {
             place = place.or_else(|| (0..self.tiers.len()).find_map(|tier| pick.select(tier, any)));
         }
         place.map(|place| (place, Purpose::Serve))
+    }
+
+    /// Who may be picked for a request that comes now: one, where the request itself decides; else all among which turn
+    /// and chance do; none, where it would wait or fail. Nothing begins, and nobody's turn is used up.
+    pub fn foresee(&self, affinity: Affinity, now: Instant) -> Vec<usize> {
+        if let Some(stays) = affinity.place.filter(|place| self.may_stay(*place)) {
+            return vec![stays];
+        }
+        let serving = self.serving();
+        let fit = |place: &usize| self.is_acceptable(*place, serving.health);
+        if affinity.key.is_some()
+            && let Some(picked) = Pick::new(self, affinity, now).select(serving.tier, |place| fit(&place))
+        {
+            return vec![picked];
+        }
+        let number = self.tiers.get(serving.tier).map(|tier| tier.number);
+        let serves = |place: &usize| self.backends.get(*place).map(|backend| backend.tier) == number;
+        let found: Vec<usize> = (0..self.backends.len()).filter(fit).filter(serves).collect();
+        if !found.is_empty() {
+            return found;
+        }
+        (0..self.backends.len()).filter(|place| fit(place) || self.is_acceptable(*place, Health::Heeded)).collect()
     }
 
     /// Whether a client that stays there goes there. Health that is ignored for all is ignored for it too.
@@ -265,7 +275,19 @@ struct Pick<'a> {
     now: Instant,
 }
 
-impl Pick<'_> {
+impl<'a> Pick<'a> {
+    fn new(upstream: &'a Upstream, affinity: Affinity, now: Instant) -> Pick<'a> {
+        let sight = Sight {
+            backends: &upstream.backends,
+            by_address: &upstream.by_address,
+            in_flight: upstream.state.in_flight(),
+            key: affinity.key,
+            now: upstream.state.tick(now),
+        };
+        // Seeded from the thread's own generator.
+        Pick { upstream, sight, rng: Rng::new(), now }
+    }
+
     /// One that is accepted; preferably one whose turn it is, where some are given only a part of their share.
     fn select(&mut self, tier: usize, accept: impl Fn(usize) -> bool) -> Option<usize> {
         let tier = self.upstream.tiers.get(tier)?;

@@ -44,7 +44,7 @@ fn the_latest_failed_and_slow_requests_are_remembered_and_the_others_are_not() {
     });
     let setup = Balancer::before([origin.address]).admin_settings("slow_request: 100ms").top("access_log: off");
     let balancer = setup.start();
-    for path in ["/fine", "/late?token=1", "/broken"] {
+    for path in ["/fine", "/late?token=1", "//x/../broken"] {
         balancer.get(path);
     }
     let mut client = crate::support::client::Client::connect(balancer.address).unwrap();
@@ -58,10 +58,14 @@ fn the_latest_failed_and_slow_requests_are_remembered_and_the_others_are_not() {
         .iter()
         .map(|one| (one["kind"].as_str().unwrap(), one["path"].as_str().unwrap()))
         .collect();
-    assert_eq!(kinds, [("refused", "/"), ("failed", "/broken"), ("slow", "/late?token=1")]);
+    assert_eq!(kinds, [("refused", "/"), ("failed", "//x/../broken"), ("slow", "/late?token=1")]);
     assert_eq!((&all[1]["status"], &all[1]["backend"]), (&500.into(), &origin.address.to_string().into()));
     assert!(all[2]["first_byte_ms"].as_f64() >= Some(100.0));
     assert_eq!(all[0]["reason"], "method_not_allowed");
+    // The decision, as the answer tells it to who holds the token.
+    assert_eq!((&all[1]["normal_path"], &all[2]["normal_path"]), (&"/broken".into(), &serde_json::Value::Null));
+    assert_eq!((&all[1]["route"], &all[1]["upstream"]), (&"route-1".into(), &"app".into()));
+    assert_eq!((&all[1]["attempts"], &all[1]["generation"]), (&1.into(), &1.into()));
 }
 
 #[test]

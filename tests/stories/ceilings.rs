@@ -68,6 +68,23 @@ fn requests_wait_for_room_in_order_and_whoever_finds_the_queue_full_is_told_to_c
 }
 
 #[test]
+fn a_full_queue_refuses_the_oldest_where_the_file_says_so() {
+    let gate = Gate::default();
+    let (origin, _) = held(&gate);
+    let settings = "circuit_breaker: { requests_per_backend: 1, queue: 1, queue_timeout: 20s, shed: oldest }";
+    let balancer = Balancer::before([origin.address]).upstream(settings).start();
+    let mut first = send(balancer.address, "/1");
+    eventually("it is there", || origin.count() == 1, String::new);
+    let mut oldest = send(balancer.address, "/2");
+    wait_queue(&balancer, 1);
+    let mut newest = send(balancer.address, "/3");
+    refused(&oldest.response(false).unwrap(), "queue_full");
+    gate.open();
+    assert_eq!(first.response(false).unwrap().text(), "GET /1 HTTP/1.1");
+    assert_eq!(newest.response(false).unwrap().text(), "GET /3 HTTP/1.1");
+}
+
+#[test]
 fn nobody_waits_longer_than_the_time_out_and_without_a_queue_nobody_waits() {
     let gate = Gate::default();
     let (origin, _) = held(&gate);

@@ -1,7 +1,7 @@
 //! The configuration as its users write it: in several files, with what the environment says, and with mistakes.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use rustix::process::Signal;
 
@@ -116,6 +116,61 @@ fn check_lists_problems_for_machines_with_the_file_that_each_is_in() {
     assert_eq!(output.status.code(), Some(0));
     let listed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&listed["ok"], &listed["problems"]), (&true.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn whoever_stops_reading_changes_no_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "evenkeel.yaml", &(0..5_000).map(|n| format!("x{n}: 1\n")).collect::<String>());
+    for arguments in [&["check"][..], &["check", "--json"], &["schema"]] {
+        let mut command = program(folder.path(), &[&["-c", "evenkeel.yaml"], arguments].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        let expected = if arguments == ["schema"] { 0 } else { 1 };
+        assert_eq!(child.wait().unwrap().code(), Some(expected), "{arguments:?}");
+    }
+    let output = check(folder.path(), &[], &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.ends_with("error: and 4004 more problems\n"), "{}", &said[said.len() - 200..]);
+}
+
+#[test]
+fn files_that_people_really_have_are_read_and_others_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = Balancer::before(["127.0.0.1:9001"]).text();
+    let anchors = text.replace("upstreams:\n", "upstreams:\n  shared: &shared { backends: [127.0.0.1:9002], slow_start: 30s }\n  same: *shared\n  other: { <<: *shared, slow_start: 10s }\n");
+    for (name, bytes) in [
+        ("bom", format!("\u{feff}{text}")),
+        ("crlf", text.replace('\n', "\r\n")),
+        ("both", format!("\u{feff}{text}").replace('\n', "\r\n")),
+        ("anchors", anchors),
+    ] {
+        write(folder.path(), "evenkeel.yaml", &bytes);
+        let output = check(folder.path(), &[], &[]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    std::fs::rename(folder.path().join("evenkeel.yaml"), folder.path().join("real.yaml")).unwrap();
+    let refused = |code: i32, why: &str| {
+        let output = check(folder.path(), &[], &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(why), "no `{why}` in {said}");
+        let path = folder.path().join("evenkeel.yaml");
+        if path.is_dir() { std::fs::remove_dir(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    };
+    std::os::unix::fs::symlink("real.yaml", folder.path().join("evenkeel.yaml")).unwrap();
+    assert_eq!(check(folder.path(), &[], &[]).status.code(), Some(0));
+    std::fs::remove_file(folder.path().join("evenkeel.yaml")).unwrap();
+    std::os::unix::fs::symlink("evenkeel.yaml", folder.path().join("evenkeel.yaml")).unwrap();
+    refused(2, "cannot be read");
+    std::fs::create_dir(folder.path().join("evenkeel.yaml")).unwrap();
+    refused(2, "cannot be read");
+    write(folder.path(), "evenkeel.yaml", &" ".repeat((16 << 20) + 1));
+    refused(1, "the file is larger than 16MiB");
+    std::fs::write(folder.path().join("evenkeel.yaml"), b"version: 1\n# caf\xe9\n").unwrap();
+    refused(1, "evenkeel.yaml:2:6");
+    write(folder.path(), "evenkeel.yaml", &"[".repeat(1_000_000));
+    refused(1, "nested more than 24 deep");
 }
 
 #[test]

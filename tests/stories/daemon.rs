@@ -72,6 +72,29 @@ fn minus_d_returns_when_it_serves_and_stop_ends_it_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_daemon_of_the_file_has_the_folder_and_the_group_that_the_file_names() {
+    let origin = Origin::named("here");
+    let is_root = rustix::process::geteuid().is_root();
+    // Only root may take another group on.
+    let group = if is_root { "group: nogroup\n" } else { "" };
+    let top = format!("daemon: on\n{group}working_directory: work\nerror_log: error.log");
+    let setup = Balancer::before([origin.address]).top(&top);
+    let folder = folder_with(&setup);
+    fs::create_dir(folder.path().join("work")).unwrap();
+    // The folder of the test must be one that the group can enter.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, said) = run(folder.path(), &IN_FRONT);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "it went to the background by itself");
+    let daemon = Killed(number_in(&folder.path().join("evenkeel.pid")).expect("a number in the pid file"));
+    assert_eq!(get(setup.address(), "/").text(), "here");
+    let process = format!("/proc/{}", daemon.0.as_raw_nonzero());
+    let work = fs::canonicalize(folder.path().join("work")).unwrap();
+    assert_eq!(fs::read_link(format!("{process}/cwd")).unwrap(), work);
+    let status = fs::read_to_string(format!("{process}/status")).unwrap();
+    assert_eq!(status.contains("Gid:\t0\t"), !is_root && status.contains("Uid:\t0\t"), "{status}");
+}
+
+#[test]
 fn a_reload_sent_the_moment_a_daemon_is_ready_reloads_it() {
     let origin = Origin::named("here");
     let setup = Balancer::before([origin.address]).top("error_log: error.log");

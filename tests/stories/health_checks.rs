@@ -52,6 +52,15 @@ fn a_backend_that_accepts_and_says_503_gets_no_requests_until_it_says_200() {
 }
 
 #[test]
+fn a_check_by_tcp_goes_by_the_connection_alone() {
+    let sick = checked(Arc::new(AtomicU16::new(503)), "x");
+    let balancer = before(&[sick.address], "tcp: {}", "");
+    assert_eq!((balancer.get("/").text(), checks(&sick)), ("served".to_owned(), 0), "it was asked nothing");
+    let address = sick.die();
+    balancer.wait_healthy(address, false);
+}
+
+#[test]
 fn a_check_asks_as_it_was_told_and_goes_by_status_and_body() {
     let origin = checked(Arc::new(AtomicU16::new(301)), "all systems go");
     let question = "http: { path: /healthz, method: POST, host: probe.example, headers: { x-probe: \"1\" }, expect: [204, 300-302], body: \"systems go\" }";

@@ -1,6 +1,7 @@
 //! The balancer in one's own process.
 
-use evenkeel::LoadBalancer;
+use evenkeel::config::{Backend, Listener, Route, Upstream};
+use evenkeel::{Config, LoadBalancer};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -73,4 +74,59 @@ async fn what_is_wrong_is_said_by_run_and_by_ready() {
     let nonsense = LoadBalancer::new(0, ["not an address"]);
     assert!(nonsense.run().await.unwrap_err().to_string().contains("not an address"));
     assert!(nonsense.run().await.unwrap_err().to_string().contains("before"), "it runs once");
+}
+
+#[tokio::test]
+async fn a_configuration_built_in_code_serves_with_all_that_it_says() {
+    let (one, two) = (mock("one").await, mock("two").await);
+    let backend = |server: &MockServer| Backend::new(server.address().to_string().parse().unwrap());
+    let listeners = ["web", "more"].map(|name| Listener::new(name, "127.0.0.1:0".parse().unwrap()));
+    let upstreams = vec![Upstream::new("one", vec![backend(&one)]), Upstream::new("two", vec![backend(&two)])];
+    let routes = vec![Route::to_upstream("first", vec![0], 0), Route::to_upstream("second", vec![1], 1)];
+    let config = Config { admin: None, access_log: None, ..Config::new(listeners.to_vec(), upstreams, routes) };
+    let balancer = LoadBalancer::with(config);
+    tokio::spawn({
+        let balancer = balancer.clone();
+        async move { balancer.run().await }
+    });
+    balancer.ready().await.unwrap();
+    assert_eq!(balancer.uri_of("web"), Some(balancer.uri()));
+    for (listener, expected) in [("web", "one"), ("more", "two")] {
+        let uri = balancer.uri_of(listener).unwrap();
+        assert_eq!(reqwest::get(uri).await.unwrap().text().await.unwrap(), expected);
+    }
+    assert_eq!(balancer.uri_of("other"), None);
+    balancer.stop();
+}
+
+#[tokio::test]
+async fn the_text_of_a_file_serves_on_free_ports_and_its_problems_are_those_of_check() {
+    let backend = mock("backend").await;
+    let text = format!(
+        "version: 1\naccess_log: off\nlame_duck: off\nlisteners: {{ web: {{ address: 127.0.0.1:8080 }} }}\n\
+         upstreams: {{ app: {{ backends: [{}] }} }}\n\
+         routes:\n  - {{ upstream: app }}\n  - {{ match: {{ path: {{ exact: /gone }} }}, respond: {{ status: 410 }} }}\n",
+        backend.address()
+    );
+    let balancers = [(); 2].map(|()| LoadBalancer::with(Config::from_yaml(&text).unwrap().on_free_ports()));
+    for balancer in balancers.clone() {
+        tokio::spawn(async move { balancer.run().await });
+    }
+    for balancer in &balancers {
+        balancer.ready().await.unwrap();
+        assert_eq!(reqwest::get(balancer.uri()).await.unwrap().text().await.unwrap(), "backend");
+        assert_eq!(reqwest::get(format!("{}/gone", balancer.uri())).await.unwrap().status(), 410);
+        balancer.stop();
+    }
+    let wrong = Config::from_yaml(&text.replace("upstream: app", "upstream: ap")).unwrap_err().to_string();
+    assert!(wrong.contains("did you mean `app`?"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_hold_together_is_said_by_run() {
+    let listener = Listener::new("web", "127.0.0.1:0".parse().unwrap());
+    let upstream = Upstream::new("app", vec![Backend::new("127.0.0.1:9".parse().unwrap())]);
+    let config = Config::new(vec![listener], vec![upstream], vec![Route::to_upstream("all", vec![0], 7)]);
+    let error = LoadBalancer::with(config).run().await.unwrap_err().to_string();
+    assert!(error.contains("route `all` leads to upstream 7"), "{error}");
 }

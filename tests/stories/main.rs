@@ -42,6 +42,7 @@ mod many_reloads;
 mod operating;
 mod outliers;
 mod paths;
+mod process_settings;
 mod proxy_protocol;
 mod reloading;
 mod retries;

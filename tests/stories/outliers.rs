@@ -67,6 +67,24 @@ fn an_ejection_survives_a_reload_and_ends_with_the_key() {
     assert_eq!(failures(), 10);
 }
 
+#[test]
+fn so_many_failures_take_a_backend_out_and_so_many_backends_may_be_out_as_the_file_says() {
+    let sick = Arc::new(AtomicBool::new(true));
+    let failed = |panic: &str, settings: &str| {
+        let (first, second, well) = (moody(&sick), moody(&sick), Origin::named("well"));
+        let settings = format!("panic_threshold: {panic}, outlier_detection: {{ ejection: 1h, {settings} }}");
+        let setup = Balancer::before([first.address, second.address, well.address]).upstream(&settings);
+        let balancer = setup.top("threads: 1").start();
+        (0..60).filter(|_| balancer.get("/").status == 500).count()
+    };
+    assert_eq!(failed("off", "consecutive_failures: 2, max_ejected: 100%"), 4, "two of each, and then both are out");
+    assert_eq!(failed("off", "consecutive_failures: 7, max_ejected: 100%"), 14);
+    let one_stays = failed("off", "consecutive_failures: 2, max_ejected: 34%");
+    assert!(one_stays > 20, "one is out, and the other is asked every second time: {one_stays}");
+    let in_panic = failed("90%", "consecutive_failures: 2, max_ejected: 100%");
+    assert!(in_panic > 20, "too few are fit, and all are asked: {in_panic}");
+}
+
 /// The story that is measured: three backends, of which one accepts and never answers. Requests come evenly, whatever
 /// became of those before, and whoever waits for a second leaves.
 #[test]

@@ -17,6 +17,7 @@ const NAMED: &str = r#"  - { name: else, match: { path: { prefix: /known } }, re
   - { name: regex, match: { hosts: [shop.example], path: { regex: "^/api/v[0-9]+$" } }, respond: { status: 200, body: regex } }
   - { name: post, match: { hosts: [shop.example], methods: [POST] }, respond: { status: 200, body: post } }
   - { name: canary, match: { hosts: [shop.example], headers: { x-canary: "1" } }, respond: { status: 200, body: canary } }
+  - { name: versioned, match: { hosts: [shop.example], headers: { x-version: { regex: "^v[0-9]$" } } }, respond: { status: 200, body: versioned } }
   - { name: debug, match: { hosts: [shop.example], query: { debug: "1" } }, respond: { status: 200, body: debug } }
   - { name: beta, match: { hosts: [shop.example], cookies: { beta: { present: on } } }, respond: { status: 200, body: beta } }
   - { name: local, match: { hosts: [client.example], clients: [127.0.0.0/8] }, respond: { status: 200, body: local } }
@@ -42,6 +43,8 @@ const CASES: &[Case] = &[
     ("POST", "shop.example", "/api", &[], Some("api")),
     ("GET", "shop.example", "/?debug=1", &[("x-canary", "1")], Some("canary")),
     ("GET", "shop.example", "/", &[("x-canary", "2"), ("x-canary", "1")], Some("canary")),
+    ("GET", "shop.example", "/", &[("x-version", "v1")], Some("versioned")),
+    ("GET", "shop.example", "/", &[("x-version", "v10")], Some("shop")),
     ("GET", "shop.example", "/?a&debug=%31", &[("x-canary", "2")], Some("debug")),
     ("GET", "shop.example", "/", &[("cookie", "a=1; beta=")], Some("beta")),
     ("GET", "shop.example", "/", &[("cookie", "a=beta")], Some("shop")),

@@ -9,7 +9,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
 
+use crate::support::balancer::{Killed, Setup, program};
 use crate::support::client::{Client, Response};
 use crate::support::frames::Http2;
 use crate::support::origin2::{Origin2, begin};
@@ -251,4 +253,71 @@ fn a_health_check_goes_over_the_tls_of_its_upstream() {
     assert!(balancer.healthy(at), "{}", balancer.log());
     assert!(balancer.reload(|text| text.replace("server_name: app.", "server_name: other.")));
     balancer.wait_healthy(at, false);
+}
+
+/// A balancer to be of which the upstream names no authority, with these lines at the top, and its folder.
+fn trusting_by_the_file(backend: SocketAddr, authority: &Authority, top: &str, upstream: &str) -> (TempDir, Setup) {
+    let folder = tempfile::tempdir().unwrap();
+    authority.write(&folder.path().join("ca.pem"));
+    let upstream = format!("retry: off, tls: {{ server_name: app.example }}, {upstream}");
+    let setup = Balancer::before([backend]).top(&format!("threads: 1\n{top}")).upstream(&upstream);
+    (folder, setup)
+}
+
+#[test]
+fn whom_upstreams_trust_that_name_nobody_is_said_once_and_changes_with_a_reload() {
+    let authority = Authority::new();
+    let address = backend(authority.server(&["app.example"], &[], None));
+    let (folder, setup) = trusting_by_the_file(address, &authority, "", "health_check: off");
+    let balancer = setup.start_in(folder);
+    assert_eq!(balancer.get("/").status, 502, "no machine trusts an authority of a test's own");
+    assert!(balancer.reload(|text| format!("{text}\nca_file: ca.pem\n")), "{}", balancer.log());
+    assert_eq!(balancer.get("/").text(), "app.example");
+
+    let asked = "health_check: { http: { path: /healthz }, interval: 5s, timeout: 5s }";
+    let (folder, setup) = trusting_by_the_file(address, &authority, "ca_file: ca.pem", asked);
+    let balancer = setup.start_in(folder);
+    balancer.wait_healthy(address, true);
+    assert_eq!(balancer.get("/").text(), "app.example", "health checks trust the same");
+
+    for (content, why) in [(None, "No such file"), (Some("junk"), "no certificate")] {
+        let (folder, setup) = trusting_by_the_file(address, &authority, "ca_file: other.pem", "");
+        std::fs::write(folder.path().join("evenkeel.yaml"), setup.text()).unwrap();
+        if let Some(content) = content {
+            std::fs::write(folder.path().join("other.pem"), content).unwrap();
+        }
+        for (arguments, code) in [(&["check"][..], 1), (&[], 3)] {
+            let arguments = [&["-c", "evenkeel.yaml"], arguments].concat();
+            let output = program(folder.path(), &arguments).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{said}");
+            assert!(said.contains("other.pem") && said.contains(why) && !said.contains("panicked"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn keys_of_tls_to_backends_are_written_where_that_is_asked_for() {
+    for (switch, written) in [("off", false), ("on", true)] {
+        let authority = Authority::new();
+        let address = backend(authority.server(&["app.example"], &[], None));
+        let top = format!("ca_file: ca.pem\nupstream_debug_ssl_keylog: {switch}");
+        let (folder, setup) = trusting_by_the_file(address, &authority, &top, "health_check: off");
+        let web = setup.address();
+        std::fs::write(folder.path().join("evenkeel.yaml"), setup.text()).unwrap();
+        let keys = folder.path().join("keys.log");
+        let mut command = program(folder.path(), &["-c", "evenkeel.yaml"]);
+        let mut child = command.env("SSLKEYLOGFILE", &keys).spawn().unwrap();
+        let running = Killed(rustix::process::Pid::from_child(&child));
+        let answered = || {
+            Client::connect(web).is_ok_and(|mut client| {
+                client.request("GET", "/", &[], b"").is_ok_and(|answer| answer.text() == "app.example")
+            })
+        };
+        eventually("an answer", answered, String::new);
+        drop(running);
+        child.wait().unwrap();
+        let said = std::fs::read_to_string(&keys).unwrap_or_default();
+        assert_eq!(said.contains("SECRET"), written, "{switch}: {said}");
+    }
 }

@@ -75,6 +75,32 @@ fn descend(shape: &'static Shape, value: &Value, path: &str, seen: &mut usize) {
     }
 }
 
+/// A key that enforces nothing is the worst bug of this field: none is added without a test that sees it act.
+#[test]
+fn every_key_has_a_test_that_shows_that_it_acts() {
+    let declared: Vec<String> = sections()
+        .into_iter()
+        .flat_map(|section| {
+            let kind = if section.kind.is_empty() { "file".to_owned() } else { section.kind.replace(' ', "_") };
+            section.keys.iter().map(move |key| format!("{kind}.{}", key.name))
+        })
+        .collect();
+    let list = std::fs::read_to_string(root().join("tests/keys.txt")).unwrap();
+    let mut listed = Vec::new();
+    for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let [path, file, test] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let name = path.rsplit('.').next().unwrap();
+        assert!(text.contains(&format!("fn {test}()")), "{file} has no test {test}");
+        assert!(text.contains(name), "`{name}` is not in {file}");
+        listed.push(path.to_owned());
+    }
+    let missing: Vec<_> = declared.iter().filter(|path| !listed.contains(path)).collect();
+    let unknown: Vec<_> = listed.iter().filter(|path| !declared.contains(path)).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "not in tests/keys.txt: {missing:?}; no keys: {unknown:?}");
+    assert_eq!(listed.len(), declared.len(), "a key is listed twice");
+}
+
 fn as_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -107,7 +107,7 @@ impl Plan {
 /// What takes effect only when another process takes over: pingora's settings, and where the admin address listens.
 pub fn needs_upgrade(former: &Config, next: &Config) -> Vec<Difference> {
     let server = |config: &Config| serde_json::to_value(&config.server).unwrap_or_default();
-    let mut found = differences(&server(former), &server(next), &["daemon"]);
+    let mut found = differences(&server(former), &server(next), &["daemon", "ca_file"]);
     let address = |config: &Config| config.admin.as_ref().map(|admin| Value::from(admin.address.to_string()));
     let (from, to) = (address(former), address(next));
     if from != to {
@@ -116,10 +116,10 @@ pub fn needs_upgrade(former: &Config, next: &Config) -> Vec<Difference> {
     found
 }
 
-/// What is written at the top and is neither a list of things nor pingora's.
+/// What is written at the top, takes effect at once, and is no list of things.
 fn settings(former: &Config, next: &Config, written: &Written<'_>) -> Vec<Difference> {
     let Config {
-        server: _,
+        server,
         lame_duck,
         watch,
         admin,
@@ -143,6 +143,7 @@ fn settings(former: &Config, next: &Config, written: &Written<'_>) -> Vec<Differ
         ("via", *via != next.via),
         ("error_pages", *error_pages != next.error_pages),
         ("path_normalization", *path_normalization != next.path_normalization),
+        ("ca_file", server.ca_file != next.server.ca_file),
     ];
     let changed = changed.into_iter().filter_map(|(key, is)| is.then_some(key));
     changed.map(|key| written.top(key)).collect()
