@@ -163,7 +163,7 @@ impl Context {
         if state.suspected()
             && let Some(thresholds) = destination.upstream.thresholds()
         {
-            state.observe(Verdict::Passed, thresholds, "");
+            state.observe(Verdict::Passed, thresholds, "", Instant::now());
         }
         let ends = match &attempt.upgrade {
             Some(upgrade) => upgrade.descriptor().map(Ends::Connection),
@@ -311,7 +311,8 @@ impl Context {
             && let Some(thresholds) = destination.upstream.thresholds()
             && reason != Reason::Internal
         {
-            attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
+            let state = &attempt.in_flight.backend.state;
+            state.observe(Verdict::Failed, thresholds, error.etype().as_str(), Instant::now());
         }
         let refused = matches!(error.etype(), ErrorType::ConnectRefused);
         let progress = if refused { retry::Progress::NotAccepted } else { retry::Progress::NotConnected };

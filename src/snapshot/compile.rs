@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
@@ -113,7 +114,7 @@ fn upstream(
     let resolved = resolve::resolve(written).map_err(CompileError)?;
     let tls = written.tls.as_ref().map(ClientTls::read).transpose();
     let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
-    let upstream = Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref));
+    let upstream = Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref), Instant::now());
     let file = written.sticky.as_ref().and_then(|cookie| cookie.secret_file.as_deref());
     Ok(Arc::new(match file {
         None => upstream.signed_with(secret),

@@ -189,9 +189,9 @@ impl State {
     }
 
     /// From now on this does not.
-    pub fn forgive(&self, against: Against) {
+    pub fn forgive(&self, against: Against, now: Instant) {
         if self.standing.forgive(against).is_some() {
-            self.added(Instant::now());
+            self.added(now);
             self.group.turned();
         }
     }
@@ -212,7 +212,7 @@ impl State {
     }
 
     /// Takes a verdict into account, and says once when it turns the backend.
-    pub fn observe(&self, verdict: Verdict, thresholds: Thresholds, why: &str) {
+    pub fn observe(&self, verdict: Verdict, thresholds: Thresholds, why: &str, now: Instant) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let turned = health.observe(verdict, thresholds);
         self.suspected.store(health.suspected(), Ordering::Relaxed);
@@ -220,7 +220,7 @@ impl State {
             None => {}
             Some(Turned::Healthy) => {
                 self.because(None);
-                self.forgive(Against::Unreachable);
+                self.forgive(Against::Unreachable, now);
                 log::info!(upstream = self.upstream, backend = self.backend; "backend turned healthy");
             }
             Some(Turned::Unhealthy) => {
@@ -243,11 +243,11 @@ impl State {
     }
 
     /// Forgets all verdicts: it is taken for healthy until the next.
-    pub fn forget_health(&self) {
+    pub fn forget_health(&self, now: Instant) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.suspected.store(false, Ordering::Relaxed);
         self.because(None);
-        self.forgive(Against::Unreachable);
+        self.forgive(Against::Unreachable, now);
     }
 
     /// Whether failures are being counted against it though it is still healthy: then a success clears it.

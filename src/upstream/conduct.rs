@@ -62,12 +62,12 @@ impl Group {
     }
 
     /// The backends are these from now on.
-    pub fn follow<'a>(&self, backends: impl Iterator<Item = &'a Backend>) {
+    pub fn follow<'a>(&self, backends: impl Iterator<Item = &'a Backend>, now: Instant) {
         let (mut members, mut out, mut due) = (0, 0, 0);
         for backend in backends {
             let conduct = &backend.state.conduct;
             if backend.outlier.is_none() {
-                conduct.acquit(&backend.state);
+                conduct.acquit(&backend.state, now);
             }
             members += usize::from(backend.weight > 0);
             out += usize::from(conduct.out.load(Ordering::Relaxed));
@@ -124,7 +124,7 @@ impl Conduct {
             state.group().conduct.answered.fetch_add(1, Ordering::Relaxed);
             self.progress(state, now);
             if self.out.load(Ordering::Relaxed) && self.lock().answered(now) {
-                self.returned(state);
+                self.returned(state, now);
             }
         }
         let failed = match outcome {
@@ -175,7 +175,7 @@ impl Conduct {
         }
         drop(ejection);
         if returns {
-            self.returned(&backend.state);
+            self.returned(&backend.state, now);
         }
     }
 
@@ -232,18 +232,18 @@ impl Conduct {
     }
 
     /// Nobody judges it any more.
-    fn acquit(&self, state: &State) {
+    fn acquit(&self, state: &State, now: Instant) {
         *self.lock() = Ejection::default();
         if self.out.swap(false, Ordering::Relaxed) {
-            state.forgive(Against::Ejected);
+            state.forgive(Against::Ejected, now);
         }
     }
 
-    fn returned(&self, state: &State) {
+    fn returned(&self, state: &State, now: Instant) {
         if self.out.swap(false, Ordering::Relaxed) {
             less(&state.group().conduct.out);
             self.take_window();
-            state.forgive(Against::Ejected);
+            state.forgive(Against::Ejected, now);
             let (upstream, backend) = state.names();
             log::info!(upstream, backend; "ejected backend returned");
         }

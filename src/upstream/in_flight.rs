@@ -112,6 +112,16 @@ impl InFlight {
         self.backend.state.end_attempt();
     }
 
+    /// Nobody waits for it any more, whether it has been answered or not: it is over.
+    pub fn leave(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.judged, true) {
+            let waited = now.saturating_duration_since(self.began);
+            self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
+            self.wait_no_more(None, waited, now);
+        }
+        self.end();
+    }
+
     fn wait_no_more(&mut self, outcome: Option<Outcome>, waited: Duration, now: Instant) {
         let conduct = &self.backend.state.conduct;
         if std::mem::replace(&mut self.waits, false) {
@@ -126,10 +136,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.judged {
-            let now = Instant::now();
-            let waited = now.saturating_duration_since(self.began);
-            self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
-            self.wait_no_more(None, waited, now);
+            self.leave(Instant::now());
         }
         self.end();
     }

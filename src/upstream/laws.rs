@@ -50,8 +50,8 @@ fn upstream(rng: &mut Rng) -> Upstream {
         queue: None,
     });
     let resolved = resolve(&config).unwrap();
-    let upstream = Upstream::new(config, &resolved, None, None);
-    upstream.take_effect();
+    let upstream = Upstream::new(config, &resolved, None, None, Instant::now());
+    upstream.take_effect(Instant::now());
     upstream
 }
 
@@ -61,9 +61,9 @@ fn step(upstream: &Upstream, running: &mut Vec<InFlight>, rng: &mut Rng, now: In
     let state = &upstream.backends[place].state;
     match rng.u8(0..20) {
         0 => state.hold(Against::Unreachable),
-        1 | 2 => state.forgive(Against::Unreachable),
+        1 | 2 => state.forgive(Against::Unreachable, now),
         3 => state.hold(Against::Drained),
-        4 | 5 => state.forgive(Against::Drained),
+        4 | 5 => state.forgive(Against::Drained, now),
         6 => upstream.tick(now),
         7 => upstream.compare(now),
         8..=12 if !running.is_empty() => {

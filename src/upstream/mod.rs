@@ -33,8 +33,8 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::backend::{Backend, State};
 use self::health::Thresholds;
-pub use self::pick::Tried;
-use self::pick::{Ceilings, Panic};
+use self::pick::Panic;
+pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
 use self::sticky::{Secret, Sticky};
@@ -87,10 +87,10 @@ pub struct UpstreamState {
     budget: Mutex<RetryBudget>,
 }
 
-impl Default for UpstreamState {
-    fn default() -> UpstreamState {
+impl UpstreamState {
+    fn new(now: Instant) -> UpstreamState {
         UpstreamState {
-            began: Instant::now(),
+            began: now,
             in_flight: AtomicUsize::new(0),
             tunnels: AtomicUsize::new(0),
             most_each: AtomicUsize::new(Ceilings::NONE.each),
@@ -105,9 +105,7 @@ impl Default for UpstreamState {
             budget: Mutex::default(),
         }
     }
-}
 
-impl UpstreamState {
     /// The time as latencies count it.
     pub fn tick(&self, now: Instant) -> Tick {
         // Wraps around after 49 days, as ticks may.
@@ -173,6 +171,7 @@ impl Upstream {
         resolved: &[Resolved],
         tls: Option<&ClientTls>,
         former: Option<&Upstream>,
+        now: Instant,
     ) -> Upstream {
         let known: HashMap<&SocketAddr, &Arc<State>> = former
             .map(|former| {
@@ -183,7 +182,7 @@ impl Upstream {
                     .collect()
             })
             .unwrap_or_default();
-        let state = former.map(|former| former.state.clone()).unwrap_or_default();
+        let state = former.map_or_else(|| Arc::new(UpstreamState::new(now)), |former| former.state.clone());
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
         for Resolved { address, host, weight, tier } in resolved {
@@ -196,7 +195,7 @@ impl Upstream {
                 || {
                     let added = State::new(state.clone(), &config.name, &name);
                     if former.is_some() {
-                        added.added(Instant::now());
+                        added.added(now);
                     }
                     Arc::new(added)
                 },
