@@ -183,15 +183,19 @@ impl State {
 
     /// From now on this stands against it.
     pub fn hold(&self, against: Against) {
-        if self.standing.hold(against).is_some() {
+        // Whoever is drained is no longer counted among those that should be fit, whatever else stands against it.
+        if self.standing.hold(against).is_some() || against == Against::Drained {
             self.group.turned();
         }
     }
 
     /// From now on this does not.
     pub fn forgive(&self, against: Against, now: Instant) {
-        if self.standing.forgive(against).is_some() {
+        let turned = self.standing.forgive(against).is_some();
+        if turned {
             self.added(now);
+        }
+        if turned || against == Against::Drained {
             self.group.turned();
         }
     }
