@@ -89,7 +89,7 @@ impl InFlight {
         let backend = &self.backend;
         if std::mem::replace(&mut self.judged, true) {
             if outcome == Outcome::Broken {
-                backend.state.conduct.observe(backend, outcome, now);
+                backend.state.conduct.observe(backend, outcome, Duration::ZERO, now);
             }
             return;
         }
@@ -98,7 +98,7 @@ impl InFlight {
         }
         let waited = now.saturating_duration_since(self.began);
         backend.state.latency.observe(outcome, waited, backend.state.group().tick(now));
-        backend.state.conduct.observe(backend, outcome, now);
+        backend.state.conduct.observe(backend, outcome, waited, now);
         self.wait_no_more(Some(outcome), waited, now);
     }
 
