@@ -9,8 +9,6 @@ pub mod health;
 pub mod health_check;
 pub mod in_flight;
 mod latency;
-#[cfg(test)]
-mod laws;
 pub mod operator;
 pub mod outcome;
 mod pick;
@@ -39,6 +37,7 @@ use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
 use self::sticky::{Secret, Sticky};
 use self::tier::Tier;
+pub use self::watch::TICK;
 use crate::balance::peak_ewma::Tick;
 use crate::config;
 use crate::forward::peer;
@@ -102,7 +101,7 @@ impl UpstreamState {
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
-            budget: Mutex::default(),
+            budget: Mutex::new(RetryBudget::new(now)),
         }
     }
 
@@ -134,7 +133,8 @@ impl UpstreamState {
         self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.all
     }
 
-    fn ceilings(&self) -> Ceilings {
+    /// How many may be in flight.
+    pub fn ceilings(&self) -> Ceilings {
         let [each, all] = [&self.most_each, &self.most].map(|most| most.load(Ordering::Relaxed));
         Ceilings { each, all }
     }
