@@ -132,7 +132,10 @@ impl Upstream {
         {
             return Some((place, Purpose::Probe));
         }
-        if arrival == Arrival::New && self.state.queue.is_in_use() || !self.state.has_room(self.state.ceilings()) {
+        let ceilings = self.state.ceilings();
+        // Where a reload has taken the ceilings away those who still wait are about to go, and nobody is overtaken.
+        let others_wait = arrival == Arrival::New && self.state.queue.is_in_use() && ceilings != Ceilings::NONE;
+        if others_wait || !self.state.has_room(ceilings) {
             return None;
         }
         if let Some(place) = stays {
