@@ -21,10 +21,10 @@ const BEGIN: &str = "<!-- plots:begin -->\n";
 const END: &str = "<!-- plots:end -->";
 
 /// What came of one policy, without and with outlier detection.
-pub struct Compared {
-    pub policy: &'static str,
-    pub off: Figures,
-    pub on: Figures,
+struct Compared {
+    policy: &'static str,
+    off: Figures,
+    on: Figures,
 }
 
 fn compare(scenario: Scenario) -> Vec<Compared> {
@@ -83,7 +83,7 @@ fn outage() -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-pub fn percent(share: f64) -> String {
+fn percent(share: f64) -> String {
     // Never says 100 % of what is not all.
     let hundredths = if share < 1.0 { (share * 10_000.0).floor() } else { 10_000.0 };
     format!("{:.2} %", hundredths / 100.0)

@@ -23,7 +23,7 @@ const OFF: &str = "#e07a1f";
 const ON: &str = "#1668b8";
 
 /// See the module's documentation.
-pub fn draw(scenario: Scenario, compared: &[Compared]) -> String {
+pub(super) fn draw(scenario: Scenario, compared: &[Compared]) -> String {
     let rows = compared.len().div_ceil(COLUMNS);
     let row = PANEL_HEAD + PANEL_HEIGHT + PANEL_FOOT + GAP;
     let height = HEAD + row * rows as f64 + 4.0;

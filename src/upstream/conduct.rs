@@ -11,7 +11,7 @@ use super::outcome::Outcome;
 use super::standing::Against;
 use crate::balance::ejection::{Answered, Cause, Ejection, InTime, Probe};
 use crate::balance::outlier::{self, Silence, Window};
-use crate::config::{OutlierDetection, Stalls};
+use crate::config::Stalls;
 
 /// A probe whose client leaves earlier than this tells nothing.
 const TELLING: Duration = Duration::from_millis(500);
@@ -46,8 +46,8 @@ pub struct Group {
     answered: AtomicU64,
     /// Those that are out.
     out: AtomicUsize,
-    /// Those that have a weight.
-    members: AtomicUsize,
+    /// How many may be, by the rules in force.
+    ceiling: AtomicUsize,
     /// Those of which a probe is due.
     due: AtomicUsize,
     /// Ejections that were not made since too many were out.
@@ -70,25 +70,29 @@ impl Group {
     /// The backends are these from now on.
     pub fn follow<'a>(&self, backends: impl Iterator<Item = &'a Backend>, now: Instant) {
         let (mut members, mut out, mut due) = (0, 0, 0);
+        let mut share = None;
         let rules = self.rules.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         for backend in backends {
             let conduct = &backend.state.conduct;
             match backend.outlier {
-                Some(_) => conduct.rules.store(rules, Ordering::Relaxed),
+                Some(judged) => {
+                    share = Some(judged.max_ejected);
+                    conduct.rules.store(rules, Ordering::Relaxed);
+                }
                 None => conduct.acquit(&backend.state, now),
             }
             members += usize::from(backend.weight > 0);
             out += usize::from(conduct.out.load(Ordering::Relaxed));
             due += usize::from(conduct.lock().is_due());
         }
-        self.members.store(members, Ordering::Relaxed);
+        self.ceiling.store(share.map_or(0, |share| outlier::ceiling(members, share)), Ordering::Relaxed);
         self.out.store(out, Ordering::Relaxed);
         self.due.store(due, Ordering::Relaxed);
     }
 
     /// Takes a place among those that may be out.
-    fn take_place(&self, rules: &OutlierDetection) -> bool {
-        let ceiling = outlier::ceiling(self.members.load(Ordering::Relaxed), rules.max_ejected);
+    fn take_place(&self) -> bool {
+        let ceiling = self.ceiling.load(Ordering::Relaxed);
         let taken =
             self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |out| (out < ceiling).then_some(out + 1));
         taken.is_ok()
@@ -231,7 +235,7 @@ impl Conduct {
         if ejection.cause().is_some() || !self.is_judged(state) {
             return;
         }
-        if !state.group().conduct.take_place(&rules) {
+        if !state.group().conduct.take_place() {
             state.group().conduct.refused.fetch_add(1, Ordering::Relaxed);
             // It must fail as often again before it is asked again.
             self.consecutive.store(0, Ordering::Relaxed);

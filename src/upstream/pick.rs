@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_nothing_while_others_do_is_out_and_its_first_answer_brings_it_back() {
+    fn one_that_answers_nothing_while_others_do_is_out_and_is_back_when_a_probe_after_its_first_answer_is_quick() {
         let (upstream, start) = (watched(&[0, 0, 0], |_| {}), Instant::now());
         let mut stuck = Vec::new();
         let mut out_after = None;
@@ -542,7 +542,10 @@ mod tests {
         }
         assert!(out_after.is_some_and(|after| (500..700).contains(&after)), "{out_after:?}");
         assert!(stuck.len() <= 25, "{}", stuck.len());
-        stuck[0].judge(Outcome::Served, start + Duration::from_secs(4));
+        let late = start + Duration::from_secs(4);
+        stuck[0].judge(Outcome::Served, late);
+        assert!(!upstream.backends[0].state.is_fit(), "so late an answer says that it lives, not that it is well");
+        assert_eq!(attempt(&upstream, Outcome::Served, late), 0, "the probe");
         assert!(upstream.backends[0].state.is_fit());
     }
 

@@ -526,7 +526,7 @@ impl World {
         let Some(request) = self.requests.remove(&number) else { return };
         self.waiting.remove(&number);
         if let Stage::Attempt(mut attempt) = request.stage {
-            if let Some(server) = self.servers.get_mut(attempt.server) {
+            if let Some(server) = self.servers.get_mut(attempt.server).filter(|_| end != End::Served) {
                 server.forget(Ticket { request: number, attempt: request.attempts });
             }
             attempt.in_flight.leave(now);
