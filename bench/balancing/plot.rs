@@ -79,9 +79,8 @@ fn panel(one: &Compared, width: f64, top: f64) -> String {
         );
     }
     let seconds = one.off.seconds.len().max(1);
-    for mark in 0..=4 {
+    for (mark, anchor) in ["start", "middle", "middle", "middle", "end"].into_iter().enumerate() {
         let second = seconds * mark / 4;
-        let anchor = ["start", "middle", "middle", "middle", "end"][mark];
         svg += &format!(
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"11\" fill=\"{FAINT}\">{second} s</text>\n",
             left + wide * mark as f64 / 4.0,
