@@ -24,7 +24,8 @@ RELOAD ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick traffic bench bench-quick bench-scale soak abuse measure-reload release-pgo audit
+        load-wrk load-h2load load-oha yardstick traffic bench bench-quick bench-scale soak abuse measure-reload measure-picks plots \
+        release-pgo audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -117,6 +118,12 @@ abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE=
 
 measure-reload: release ## Measure reloads of 10,000 routes and backends (RELOAD="--seconds 5"); writes docs/benchmarks.md
 	bench/reload --write $(RELOAD)
+
+plots: prerequisites ## Compare the policies where backends are not well; writes docs/plots and docs/balancing.md
+	$(CARGO) run --profile quick --locked --features measurements --example balancing
+
+measure-picks: prerequisites ## Measure what a pick costs; writes docs/balancing.md
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) run --profile quick --locked --features measurements --example pick-cost
 
 audit: ## Licences, sources, bans and known vulnerabilities of the dependencies
 	scripts/dependency-policy --require-advisories

@@ -3,6 +3,7 @@
 //! A drained backend takes no new requests; what is in flight ends by itself. It is asked how it is all the same.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::StatusCode;
 use serde_json::Value;
@@ -42,7 +43,7 @@ pub async fn act(running: &Running, upstream: &str, backend: &str, act: Act, bod
             log::info!(upstream = found.name, backend = backend.name, in_flight = state.in_flight(); "backend drained");
         }
         (Act::Enable, true) => {
-            state.forgive(Against::Drained);
+            state.forgive(Against::Drained, Instant::now());
             log::info!(upstream = found.name, backend = backend.name; "backend enabled");
         }
         (Act::Drain, true) | (Act::Enable, false) => {}

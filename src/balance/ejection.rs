@@ -45,6 +45,8 @@ pub struct Ejection {
     state: State,
     /// How often it was out lately.
     times: u32,
+    /// Whether a probe has found since it was ejected that it is not well.
+    probed: bool,
     returned: Option<Instant>,
 }
 
@@ -73,6 +75,26 @@ pub enum Probe {
     Unclear,
 }
 
+/// Whether an answer took no longer than what is called a stall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InTime {
+    /// It came in time.
+    Yes,
+    /// It came, but late.
+    No,
+}
+
+/// What an answer changes for one that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Nothing.
+    Stays,
+    /// Its probe is due, at once.
+    IsDue,
+    /// It is back.
+    Returns,
+}
+
 impl Ejection {
     /// Takes it out, unless it is out already; says for how long. `base` is the configured time.
     pub fn eject(&mut self, cause: Cause, base: Duration, now: Instant) -> Option<Duration> {
@@ -83,6 +105,7 @@ impl Ejection {
         let good = self.returned.map_or(Duration::ZERO, |returned| now.saturating_duration_since(returned));
         let made_up = good.as_millis() / base.as_millis().max(1);
         self.times = self.times.saturating_sub(u32::try_from(made_up).unwrap_or(u32::MAX));
+        self.probed = false;
         Some(self.out(cause, base, now))
     }
 
@@ -123,6 +146,7 @@ impl Ejection {
         match probe {
             Probe::Passed => self.come_back(now),
             Probe::Failed => {
+                self.probed = true;
                 self.out(cause, base, now);
             }
             Probe::Unclear => self.state = State::Due(cause),
@@ -130,13 +154,25 @@ impl Ejection {
         probe == Probe::Passed
     }
 
-    /// It has answered a request. One that had stalled is back with that; says whether it is.
-    pub fn answered(&mut self, now: Instant) -> bool {
-        let stalled = self.cause() == Some(Cause::Stalled);
-        if stalled {
-            self.come_back(now);
+    /// It has answered a request. One that had stalled is back with that, if the request had not waited longer than what
+    /// is called a stall; else a probe has to find out whether it is well, or only slow.
+    pub fn answered(&mut self, in_time: InTime, now: Instant) -> Answered {
+        match (self.state, in_time) {
+            (
+                State::Out { cause: Cause::Stalled, .. } | State::Due(Cause::Stalled) | State::Probing(Cause::Stalled),
+                InTime::Yes,
+            ) => {
+                self.come_back(now);
+                Answered::Returns
+            }
+            (State::Out { cause: Cause::Stalled, .. }, InTime::No) if !self.probed => {
+                self.state = State::Due(Cause::Stalled);
+                Answered::IsDue
+            }
+            (State::In | State::Out { .. } | State::Due(_) | State::Probing(_), InTime::Yes | InTime::No) => {
+                Answered::Stays
+            }
         }
-        stalled
     }
 
     /// Why it is out; none if it is not.
@@ -208,14 +244,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stalled_is_back_with_its_first_answer_and_not_probed_before_all_have_given_up() {
+    fn one_that_stalled_is_back_with_an_answer_in_time_and_not_probed_before_all_have_given_up() {
         let (mut ejection, now) = (Ejection::default(), Instant::now());
         assert_eq!(ejection.eject(Cause::Stalled, BASE, now), Some(seconds(2)));
         assert!(!ejection.tick(1, now + seconds(100)) && ejection.tick(0, now + seconds(2)));
-        assert!(ejection.answered(now) && ejection.cause().is_none());
+        assert_eq!(ejection.answered(InTime::Yes, now), Answered::Returns);
+        assert_eq!(ejection.cause(), None);
         assert_eq!(ejection.eject(Cause::Stalled, BASE, now), Some(seconds(4)));
-        assert!(ejection.answered(now));
+        assert_eq!(ejection.answered(InTime::Yes, now), Answered::Returns);
         assert_eq!(ejection.eject(Cause::ConsecutiveFailures, BASE, now), Some(BASE * 3));
-        assert!(!ejection.answered(now), "an answer alone says nothing of failures");
+        assert_eq!(ejection.answered(InTime::Yes, now), Answered::Stays, "an answer alone says nothing of failures");
+    }
+
+    #[test]
+    fn a_late_answer_of_one_that_stalled_asks_for_a_probe_and_only_one_that_passes_brings_it_back() {
+        let (mut ejection, now) = (Ejection::default(), Instant::now());
+        ejection.eject(Cause::Stalled, BASE, now);
+        assert_eq!(ejection.answered(InTime::No, now), Answered::IsDue);
+        assert_eq!(ejection.answered(InTime::No, now), Answered::Stays, "it is due already");
+        assert!(ejection.take_probe() && !ejection.probed(Probe::Failed, BASE, now));
+        assert_eq!(ejection.answered(InTime::No, now), Answered::Stays, "it was found to be slow");
+        assert!(!ejection.tick(0, now + seconds(3)) && ejection.tick(0, now + seconds(4)));
+        assert!(ejection.take_probe() && ejection.probed(Probe::Passed, BASE, now));
     }
 }

@@ -66,11 +66,17 @@ pub struct Silence {
 /// Whether a backend has stalled: it has requests waiting and answers nothing for far longer than its group takes, while
 /// the others answer.
 pub fn has_stalled(silence: Silence) -> bool {
-    let Some(slowest) = silence.slowest_other else { return false };
-    let limit = SHORTEST_SILENCE.as_secs_f32().max(slowest * TIMES_SLOWER);
-    silence.waiting >= FEWEST_WAITING
+    silence.slowest_other.is_some()
+        && silence.waiting >= FEWEST_WAITING
         && silence.answered_meanwhile >= ANSWERED_MEANWHILE
-        && silence.lasts.as_secs_f32() >= limit
+        && silence.lasts >= stall_limit(silence.slowest_other)
+}
+
+/// How long a silence is one, where the slowest of the others has lately taken so many seconds.
+pub fn stall_limit(slowest_other: Option<f32>) -> Duration {
+    // No time-out of anybody's is longer than a day.
+    let slowest = slowest_other.unwrap_or(0.0).clamp(0.0, 86_400.0);
+    SHORTEST_SILENCE.max(Duration::from_secs_f32(slowest * TIMES_SLOWER))
 }
 
 /// How many of `members` may be out at a time: the share, at least one where there are others, never all.

@@ -12,9 +12,13 @@ use std::time::Duration;
 /// How long it takes to forget all but a third (1/e) of a peak.
 const DECAY_SECONDS: f32 = 10.0;
 
-/// What a failed answer counts as, at least: far above what answers take, and forgotten within a minute or so. (linkerd
-/// takes 5 s; with two backends one odd failure would then double the load of the other for 80 s.)
+/// What a failed answer counts as, at least. (linkerd takes 5 s; with two backends one odd failure would then double the
+/// load of the other for 80 s.)
 pub const PENALTY: Duration = Duration::from_secs(1);
+
+/// What failures that follow each other count as, at most: each doubles what is left of the one before. Where answers that
+/// queue take half a second, one penalty alone would let a backend that fails at once have most of its share.
+pub const MOST_PENALTY: Duration = Duration::from_secs(16);
 
 /// The longest `Retry-After` that is heeded, as in linkerd.
 pub const LONGEST_PENALTY: Duration = Duration::from_secs(300);
@@ -45,8 +49,12 @@ impl Latency {
     #[must_use]
     pub fn penalised(former: Option<Latency>, retry_after: Option<Duration>, now: Tick) -> Latency {
         let asked = retry_after.unwrap_or_default().min(LONGEST_PENALTY);
-        let penalty = Latency { seconds: asked.max(PENALTY).as_secs_f32(), at: now };
-        former.map_or(penalty, |former| Latency { seconds: penalty.seconds.max(former.seconds(now)), at: now })
+        let least = asked.max(PENALTY).as_secs_f32();
+        let seconds = former.map_or(least, |former| {
+            let left = former.seconds(now);
+            least.max(left).max((left * 2.0).min(MOST_PENALTY.as_secs_f32()))
+        });
+        Latency { seconds, at: now }
     }
 
     /// What is left of it now, in seconds.
@@ -132,8 +140,19 @@ mod tests {
 
     #[test]
     fn a_failure_never_makes_a_slow_backend_look_better() {
-        let slow = Latency::observed(None, Duration::from_secs(9), 0);
-        assert_eq!(Latency::penalised(Some(slow), None, 0).seconds(0), 9.0);
+        let slow = Latency::observed(None, Duration::from_secs(20), 0);
+        assert_eq!(Latency::penalised(Some(slow), None, 0).seconds(0), 20.0);
+    }
+
+    #[test]
+    fn failures_that_follow_each_other_count_twice_as_much_each_time_up_to_a_bound() {
+        let mut latency = None;
+        let seconds = std::iter::repeat_with(|| {
+            let next = Latency::penalised(latency, None, 0);
+            latency = Some(next);
+            next.seconds(0)
+        });
+        assert_eq!(seconds.take(7).collect::<Vec<_>>(), [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]);
     }
 
     #[test]

@@ -94,10 +94,14 @@ impl RetryStatuses {
         ("http_504", StatusCode::GATEWAY_TIMEOUT),
     ];
 
+    /// This one; none if nothing is tried again after it.
+    pub fn of(status: StatusCode) -> Option<RetryStatuses> {
+        RetryStatuses::ALL.iter().position(|(_, known)| *known == status).map(|place| RetryStatuses(1 << place))
+    }
+
     /// Whether this is one of them.
     pub fn has(self, status: StatusCode) -> bool {
-        let place = RetryStatuses::ALL.iter().position(|(_, known)| *known == status);
-        place.is_some_and(|place| self.0 & (1 << place) != 0)
+        RetryStatuses::of(status).is_some_and(|one| self.0 & one.0 != 0)
     }
 
     /// The one that is written like this.

@@ -203,7 +203,7 @@ impl Context {
         if state.suspected()
             && let Some(thresholds) = destination.upstream.thresholds()
         {
-            state.observe(Verdict::Passed, thresholds, "");
+            state.observe(Verdict::Passed, thresholds, "", Instant::now());
         }
         // What has no body has no end of it that would tell that it is the backend's turn.
         let phase = if session.is_body_empty() { Phase::FirstByte } else { Phase::Request };
@@ -381,7 +381,8 @@ impl Context {
             && let Some(thresholds) = destination.upstream.thresholds()
             && reason != Reason::Internal
         {
-            attempt.in_flight.backend.state.observe(Verdict::Failed, thresholds, error.etype().as_str());
+            let state = &attempt.in_flight.backend.state;
+            state.observe(Verdict::Failed, thresholds, error.etype().as_str(), Instant::now());
         }
         let refused = matches!(error.etype(), ErrorType::ConnectRefused);
         let progress = if refused { retry::Progress::NotAccepted } else { retry::Progress::NotConnected };

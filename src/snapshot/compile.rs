@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{ListenerRules, Route, RouteCounters, Snapshot};
 use crate::config::{self, Config};
@@ -116,7 +117,7 @@ fn upstream(
     let ca_file = config.server.ca_file.as_deref().map(Path::new);
     let tls = written.tls.as_ref().map(|tls| ClientTls::read(tls, ca_file)).transpose();
     let tls = tls.map_err(|error| CompileError(format!("upstream `{}`: {error}", written.name)))?;
-    let upstream = Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref));
+    let upstream = Upstream::new(written.clone(), &resolved, tls.as_ref(), former.map(Arc::as_ref), Instant::now());
     let file = written.sticky.as_ref().and_then(|cookie| cookie.secret_file.as_deref());
     Ok(Arc::new(match file {
         None => upstream.signed_with(secret),

@@ -186,15 +186,19 @@ impl State {
 
     /// From now on this stands against it.
     pub fn hold(&self, against: Against) {
-        if self.standing.hold(against).is_some() {
+        // Whoever is drained is no longer counted among those that should be fit, whatever else stands against it.
+        if self.standing.hold(against).is_some() || against == Against::Drained {
             self.group.turned();
         }
     }
 
     /// From now on this does not.
-    pub fn forgive(&self, against: Against) {
-        if self.standing.forgive(against).is_some() {
-            self.added(Instant::now());
+    pub fn forgive(&self, against: Against, now: Instant) {
+        let turned = self.standing.forgive(against).is_some();
+        if turned {
+            self.added(now);
+        }
+        if turned || against == Against::Drained {
             self.group.turned();
         }
     }
@@ -215,7 +219,7 @@ impl State {
     }
 
     /// Takes a verdict into account, and says once when it turns the backend.
-    pub fn observe(&self, verdict: Verdict, thresholds: Thresholds, why: &str) {
+    pub fn observe(&self, verdict: Verdict, thresholds: Thresholds, why: &str, now: Instant) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let turned = health.observe(verdict, thresholds);
         self.suspected.store(health.suspected(), Ordering::Relaxed);
@@ -223,7 +227,7 @@ impl State {
             None => {}
             Some(Turned::Healthy) => {
                 self.because(None);
-                self.forgive(Against::Unreachable);
+                self.forgive(Against::Unreachable, now);
                 log::info!(upstream = self.upstream, backend = self.backend; "backend turned healthy");
             }
             Some(Turned::Unhealthy) => {
@@ -246,11 +250,11 @@ impl State {
     }
 
     /// Forgets all verdicts: it is taken for healthy until the next.
-    pub fn forget_health(&self) {
+    pub fn forget_health(&self, now: Instant) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.suspected.store(false, Ordering::Relaxed);
         self.because(None);
-        self.forgive(Against::Unreachable);
+        self.forgive(Against::Unreachable, now);
     }
 
     /// Whether failures are being counted against it though it is still healthy: then a success clears it.

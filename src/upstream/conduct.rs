@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::backend::{Backend, State};
 use super::outcome::Outcome;
 use super::standing::Against;
-use crate::balance::ejection::{Cause, Ejection, Probe};
+use crate::balance::ejection::{Answered, Cause, Ejection, InTime, Probe};
 use crate::balance::outlier::{self, Silence, Window};
-use crate::config::{OutlierDetection, Stalls};
+use crate::config::Stalls;
 
 /// A probe whose client leaves earlier than this tells nothing.
 const TELLING: Duration = Duration::from_millis(500);
@@ -31,6 +31,10 @@ pub struct Conduct {
     group_answered: AtomicU64,
     /// Whether it is out: read before the lock is taken.
     out: AtomicBool,
+    /// When it was last found to have stalled, the silence that was one, in milliseconds.
+    stall: AtomicU64,
+    /// The rules by which it is judged, by number.
+    rules: AtomicU32,
     ejection: Mutex<Ejection>,
     ejections: [AtomicU64; Cause::ALL.len()],
 }
@@ -42,12 +46,14 @@ pub struct Group {
     answered: AtomicU64,
     /// Those that are out.
     out: AtomicUsize,
-    /// Those that have a weight.
-    members: AtomicUsize,
+    /// How many may be, by the rules in force.
+    ceiling: AtomicUsize,
     /// Those of which a probe is due.
     due: AtomicUsize,
     /// Ejections that were not made since too many were out.
     refused: AtomicU64,
+    /// The rules in force, by number. Attempts that began under former ones eject nobody whom these do not judge.
+    rules: AtomicU32,
 }
 
 impl Group {
@@ -62,25 +68,31 @@ impl Group {
     }
 
     /// The backends are these from now on.
-    pub fn follow<'a>(&self, backends: impl Iterator<Item = &'a Backend>) {
+    pub fn follow<'a>(&self, backends: impl Iterator<Item = &'a Backend>, now: Instant) {
         let (mut members, mut out, mut due) = (0, 0, 0);
+        let mut share = None;
+        let rules = self.rules.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         for backend in backends {
             let conduct = &backend.state.conduct;
-            if backend.outlier.is_none() {
-                conduct.acquit(&backend.state);
+            match backend.outlier {
+                Some(judged) => {
+                    share = Some(judged.max_ejected);
+                    conduct.rules.store(rules, Ordering::Relaxed);
+                }
+                None => conduct.acquit(&backend.state, now),
             }
             members += usize::from(backend.weight > 0);
             out += usize::from(conduct.out.load(Ordering::Relaxed));
             due += usize::from(conduct.lock().is_due());
         }
-        self.members.store(members, Ordering::Relaxed);
+        self.ceiling.store(share.map_or(0, |share| outlier::ceiling(members, share)), Ordering::Relaxed);
         self.out.store(out, Ordering::Relaxed);
         self.due.store(due, Ordering::Relaxed);
     }
 
     /// Takes a place among those that may be out.
-    fn take_place(&self, rules: &OutlierDetection) -> bool {
-        let ceiling = outlier::ceiling(self.members.load(Ordering::Relaxed), rules.max_ejected);
+    fn take_place(&self) -> bool {
+        let ceiling = self.ceiling.load(Ordering::Relaxed);
         let taken =
             self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |out| (out < ceiling).then_some(out + 1));
         taken.is_ok()
@@ -117,14 +129,19 @@ impl Conduct {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// An attempt has had this outcome.
-    pub fn observe(&self, backend: &Backend, outcome: Outcome, now: Instant) {
+    /// An attempt has had this outcome after so long a wait.
+    pub fn observe(&self, backend: &Backend, outcome: Outcome, waited: Duration, now: Instant) {
         let state = &backend.state;
         if let Outcome::Served | Outcome::Declined { .. } | Outcome::Failed { .. } = outcome {
             state.group().conduct.answered.fetch_add(1, Ordering::Relaxed);
             self.progress(state, now);
-            if self.out.load(Ordering::Relaxed) && self.lock().answered(now) {
-                self.returned(state);
+            if self.out.load(Ordering::Relaxed) {
+                let answered = self.lock().answered(self.in_time(waited), now);
+                match answered {
+                    Answered::Stays => {}
+                    Answered::IsDue => self.becomes_due(state),
+                    Answered::Returns => self.returned(state, now),
+                }
             }
         }
         let failed = match outcome {
@@ -152,7 +169,7 @@ impl Conduct {
 
     /// Takes the probe that is due, if it is: the request that asks is it.
     pub fn take_probe(&self, state: &State) -> bool {
-        let taken = self.out.load(Ordering::Relaxed) && self.lock().take_probe();
+        let taken = self.out.load(Ordering::Relaxed) && self.is_judged(state) && self.lock().take_probe();
         if taken {
             less(&state.group().conduct.due);
         }
@@ -169,13 +186,16 @@ impl Conduct {
         };
         let Some(rules) = backend.outlier else { return };
         let mut ejection = self.lock();
+        // Whoever was found to be silent is not well because it answers at last.
+        let is_slow = ejection.cause() == Some(Cause::Stalled) && self.in_time(waited) == InTime::No;
+        let probe = if is_slow && probe == Probe::Passed { Probe::Failed } else { probe };
         let returns = ejection.probed(probe, rules.ejection, now);
         if ejection.is_due() {
-            backend.state.group().conduct.due.fetch_add(1, Ordering::Relaxed);
+            self.becomes_due(&backend.state);
         }
         drop(ejection);
         if returns {
-            self.returned(&backend.state);
+            self.returned(&backend.state, now);
         }
     }
 
@@ -184,7 +204,7 @@ impl Conduct {
         let (state, waiting) = (&backend.state, self.waiting.load(Ordering::Relaxed));
         if self.out.load(Ordering::Relaxed) {
             if self.lock().tick(waiting, now) {
-                state.group().conduct.due.fetch_add(1, Ordering::Relaxed);
+                self.becomes_due(state);
             }
             return;
         }
@@ -196,7 +216,9 @@ impl Conduct {
             slowest_other,
             answered_meanwhile: answered.saturating_sub(self.group_answered.load(Ordering::Relaxed)),
         };
+        let limit = outlier::stall_limit(slowest_other);
         if backend.outlier.is_some_and(|rules| rules.stalls == Stalls::Detected) && outlier::has_stalled(silence) {
+            self.stall.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             self.eject(backend, Cause::Stalled, now);
         }
     }
@@ -210,10 +232,10 @@ impl Conduct {
     pub fn eject(&self, backend: &Backend, cause: Cause, now: Instant) {
         let (state, Some(rules)) = (&backend.state, backend.outlier) else { return };
         let mut ejection = self.lock();
-        if ejection.cause().is_some() {
+        if ejection.cause().is_some() || !self.is_judged(state) {
             return;
         }
-        if !state.group().conduct.take_place(&rules) {
+        if !state.group().conduct.take_place() {
             state.group().conduct.refused.fetch_add(1, Ordering::Relaxed);
             // It must fail as often again before it is asked again.
             self.consecutive.store(0, Ordering::Relaxed);
@@ -231,19 +253,37 @@ impl Conduct {
         log::warn!(upstream, backend, reason = cause.token(), seconds = time.as_secs(); "backend ejected");
     }
 
-    /// Nobody judges it any more.
-    fn acquit(&self, state: &State) {
-        *self.lock() = Ejection::default();
-        if self.out.swap(false, Ordering::Relaxed) {
-            state.forgive(Against::Ejected);
+    /// Whether the rules in force judge it; those of a former file may have.
+    fn is_judged(&self, state: &State) -> bool {
+        self.rules.load(Ordering::Relaxed) == state.group().conduct.rules.load(Ordering::Relaxed)
+    }
+
+    fn becomes_due(&self, state: &State) {
+        if self.is_judged(state) {
+            state.group().conduct.due.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn returned(&self, state: &State) {
+    fn in_time(&self, waited: Duration) -> InTime {
+        let late = waited >= Duration::from_millis(self.stall.load(Ordering::Relaxed));
+        if late { InTime::No } else { InTime::Yes }
+    }
+
+    /// Nobody judges it any more.
+    fn acquit(&self, state: &State, now: Instant) {
+        *self.lock() = Ejection::default();
         if self.out.swap(false, Ordering::Relaxed) {
-            less(&state.group().conduct.out);
+            state.forgive(Against::Ejected, now);
+        }
+    }
+
+    fn returned(&self, state: &State, now: Instant) {
+        if self.out.swap(false, Ordering::Relaxed) {
+            if self.is_judged(state) {
+                less(&state.group().conduct.out);
+            }
             self.take_window();
-            state.forgive(Against::Ejected);
+            state.forgive(Against::Ejected, now);
             let (upstream, backend) = state.names();
             log::info!(upstream, backend; "ejected backend returned");
         }

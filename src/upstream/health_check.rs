@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora::connectors::http::Connector;
 use pingora::upstreams::peer::Peer as _;
@@ -96,7 +96,7 @@ impl HealthChecks {
         for running in former.into_values() {
             running.task.abort();
             // Nobody would find out that it is well again.
-            running.state.forget_health();
+            running.state.forget_health(Instant::now());
         }
     }
 
@@ -104,8 +104,9 @@ impl HealthChecks {
         if let Some(former) = self.watch.take() {
             former.abort();
         }
+        let now = Instant::now();
         for upstream in upstreams {
-            upstream.take_effect();
+            upstream.take_effect(now);
         }
         let watched = upstreams.iter().filter(|upstream| {
             upstream.config.outlier_detection.is_some() || upstream.config.circuit_breaker.is_some()
@@ -145,8 +146,8 @@ impl Drop for Running {
 async fn watch(backend: Arc<Backend>, probe: Arc<Probe>, interval: Duration, thresholds: Thresholds) {
     loop {
         match probe.ask(&backend).await {
-            Ok(()) => backend.state.observe(Verdict::Passed, thresholds, ""),
-            Err(Fault::Unfit(why)) => backend.state.observe(Verdict::Failed, thresholds, &why),
+            Ok(()) => backend.state.observe(Verdict::Passed, thresholds, "", Instant::now()),
+            Err(Fault::Unfit(why)) => backend.state.observe(Verdict::Failed, thresholds, &why, Instant::now()),
             Err(Fault::NotAsked(error)) => {
                 log::debug!(backend = backend.name, error:%; "health check could not be made");
             }

@@ -89,7 +89,7 @@ impl InFlight {
         let backend = &self.backend;
         if std::mem::replace(&mut self.judged, true) {
             if outcome == Outcome::Broken {
-                backend.state.conduct.observe(backend, outcome, now);
+                backend.state.conduct.observe(backend, outcome, Duration::ZERO, now);
             }
             return;
         }
@@ -98,7 +98,7 @@ impl InFlight {
         }
         let waited = now.saturating_duration_since(self.began);
         backend.state.latency.observe(outcome, waited, backend.state.group().tick(now));
-        backend.state.conduct.observe(backend, outcome, now);
+        backend.state.conduct.observe(backend, outcome, waited, now);
         self.wait_no_more(Some(outcome), waited, now);
     }
 
@@ -110,6 +110,16 @@ impl InFlight {
             Course::Over => return,
         }
         self.backend.state.end_attempt();
+    }
+
+    /// Nobody waits for it any more, whether it has been answered or not: it is over.
+    pub fn leave(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.judged, true) {
+            let waited = now.saturating_duration_since(self.began);
+            self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
+            self.wait_no_more(None, waited, now);
+        }
+        self.end();
     }
 
     fn wait_no_more(&mut self, outcome: Option<Outcome>, waited: Duration, now: Instant) {
@@ -126,10 +136,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.judged {
-            let now = Instant::now();
-            let waited = now.saturating_duration_since(self.began);
-            self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
-            self.wait_no_more(None, waited, now);
+            self.leave(Instant::now());
         }
         self.end();
     }

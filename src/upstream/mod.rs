@@ -10,8 +10,6 @@ pub mod health;
 pub mod health_check;
 pub mod in_flight;
 mod latency;
-#[cfg(test)]
-mod laws;
 pub mod operator;
 pub mod outcome;
 mod pick;
@@ -36,12 +34,13 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use self::backend::{Backend, State};
 pub use self::hash_key::Hashable;
 use self::health::Thresholds;
-pub use self::pick::Tried;
-use self::pick::{Ceilings, Panic};
+use self::pick::Panic;
+pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
 use self::sticky::{Secret, Sticky};
 use self::tier::Tier;
+pub use self::watch::TICK;
 use crate::balance::peak_ewma::Tick;
 use crate::config;
 use crate::forward::peer;
@@ -90,10 +89,10 @@ pub struct UpstreamState {
     budget: Mutex<RetryBudget>,
 }
 
-impl Default for UpstreamState {
-    fn default() -> UpstreamState {
+impl UpstreamState {
+    fn new(now: Instant) -> UpstreamState {
         UpstreamState {
-            began: Instant::now(),
+            began: now,
             in_flight: AtomicUsize::new(0),
             tunnels: AtomicUsize::new(0),
             most_each: AtomicUsize::new(Ceilings::NONE.each),
@@ -105,12 +104,10 @@ impl Default for UpstreamState {
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
-            budget: Mutex::default(),
+            budget: Mutex::new(RetryBudget::new(now)),
         }
     }
-}
 
-impl UpstreamState {
     /// The time as latencies count it.
     pub fn tick(&self, now: Instant) -> Tick {
         // Wraps around after 49 days, as ticks may.
@@ -139,7 +136,8 @@ impl UpstreamState {
         self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.all
     }
 
-    fn ceilings(&self) -> Ceilings {
+    /// How many may be in flight.
+    pub fn ceilings(&self) -> Ceilings {
         let [each, all] = [&self.most_each, &self.most].map(|most| most.load(Ordering::Relaxed));
         Ceilings { each, all }
     }
@@ -176,6 +174,7 @@ impl Upstream {
         resolved: &[Resolved],
         tls: Option<&ClientTls>,
         former: Option<&Upstream>,
+        now: Instant,
     ) -> Upstream {
         let known: HashMap<&SocketAddr, &Arc<State>> = former
             .map(|former| {
@@ -186,7 +185,7 @@ impl Upstream {
                     .collect()
             })
             .unwrap_or_default();
-        let state = former.map(|former| former.state.clone()).unwrap_or_default();
+        let state = former.map_or_else(|| Arc::new(UpstreamState::new(now)), |former| former.state.clone());
         let mut by_address = HashMap::new();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
         for Resolved { address, host, weight, tier } in resolved {
@@ -199,7 +198,7 @@ impl Upstream {
                 || {
                     let added = State::new(state.clone(), &config.name, &name);
                     if former.is_some() {
-                        added.added(Instant::now());
+                        added.added(now);
                     }
                     Arc::new(added)
                 },

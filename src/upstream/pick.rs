@@ -132,7 +132,10 @@ impl Upstream {
         {
             return Some((place, Purpose::Probe));
         }
-        if arrival == Arrival::New && self.state.queue.is_in_use() || !self.state.has_room(self.state.ceilings()) {
+        let ceilings = self.state.ceilings();
+        // Where a reload has taken the ceilings away those who still wait are about to go, and nobody is overtaken.
+        let others_wait = arrival == Arrival::New && self.state.queue.is_in_use() && ceilings != Ceilings::NONE;
+        if others_wait || !self.state.has_room(ceilings) {
             return None;
         }
         if let Some(place) = stays {
@@ -215,7 +218,7 @@ impl Upstream {
     }
 
     /// Whether a request would be taken now.
-    pub(super) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         let health = self.serving().health;
         self.state.has_room(self.state.ceilings())
             && (0..self.backends.len())
@@ -223,7 +226,7 @@ impl Upstream {
     }
 
     /// The configuration of this upstream is in force from now on, also for requests that began before and wait.
-    pub fn take_effect(&self) {
+    pub fn take_effect(&self, now: Instant) {
         let count = |limit: Limit| match limit {
             Limit::Unlimited => usize::MAX,
             Limit::At(most) => usize::try_from(most).unwrap_or(usize::MAX),
@@ -233,7 +236,7 @@ impl Upstream {
             all: count(breaker.requests),
         });
         self.state.set_ceilings(ceilings);
-        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref));
+        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref), now);
     }
 
     /// A backend whose probe is due, and is this request.
@@ -358,7 +361,7 @@ mod tests {
         let mut config = config::Upstream::new("app", tiers.iter().enumerate().map(backend).collect());
         change(&mut config);
         let resolved = resolve(&config).unwrap();
-        Upstream::new(config, &resolved, None, None)
+        Upstream::new(config, &resolved, None, None, Instant::now())
     }
 
     fn all_in_turn(upstream: &Upstream, count: usize) -> BTreeMap<usize, usize> {
@@ -384,7 +387,7 @@ mod tests {
         assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(1, 3), (2, 3)]));
         out(&upstream, &[1]);
         assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(3, 3), (4, 3)]));
-        upstream.backends[0].state.forgive(Against::Unreachable);
+        upstream.backends[0].state.forgive(Against::Unreachable, Instant::now());
         assert_eq!(all_in_turn(&upstream, 6), BTreeMap::from([(0, 3), (2, 3)]));
     }
 
@@ -426,7 +429,7 @@ mod tests {
         out(&upstream, &[3]);
         assert_eq!(upstream.serving().health, Health::Ignored);
         assert!(!upstream.has_fit());
-        upstream.backends[0].state.forgive(Against::Drained);
+        upstream.backends[0].state.forgive(Against::Drained, Instant::now());
         assert_eq!(all_in_turn(&upstream, 4), BTreeMap::from([(0, 4)]));
     }
 
@@ -457,8 +460,8 @@ mod tests {
             assert!((0.45..0.55).contains(&share(now)), "from the start all have their share");
             out(&upstream, &[0]);
             assert_eq!(share(now), 0.0);
-            upstream.backends[0].state.forgive(Against::Unreachable);
             let back = Instant::now();
+            upstream.backends[0].state.forgive(Against::Unreachable, back);
             let (early, late) = (share(back), share(back + Duration::from_secs(11)));
             // A tenth of the turns that it would have had.
             assert!((0.02..0.2).contains(&early) && (0.45..0.55).contains(&late), "{balance:?}: {early} {late}");
@@ -467,11 +470,11 @@ mod tests {
 
     #[test]
     fn whoever_is_added_by_a_reload_starts_slowly_and_who_was_there_does_not() {
+        let now = Instant::now();
         let before = upstream(&[0], |_| {});
         let mut config = before.config.clone();
         config.backends.push(config::Backend::new("127.0.0.1:9100".parse().unwrap()));
-        let after = Upstream::new(config.clone(), &resolve(&config).unwrap(), None, Some(&before));
-        let now = Instant::now();
+        let after = Upstream::new(config.clone(), &resolve(&config).unwrap(), None, Some(&before), now);
         assert!(after.backends[0].state.fit_for(now).is_none() && after.backends[1].state.fit_for(now).is_some());
     }
 
@@ -484,7 +487,7 @@ mod tests {
 
     fn watched(tiers: &[u32], change: impl FnOnce(&mut config::Upstream)) -> Upstream {
         let upstream = upstream(tiers, change);
-        upstream.take_effect();
+        upstream.take_effect(Instant::now());
         upstream
     }
 
@@ -542,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_nothing_while_others_do_is_out_and_its_first_answer_brings_it_back() {
+    fn one_that_answers_nothing_while_others_do_is_out_and_is_back_when_a_probe_after_its_first_answer_is_quick() {
         let (upstream, start) = (watched(&[0, 0, 0], |_| {}), Instant::now());
         let mut stuck = Vec::new();
         let mut out_after = None;
@@ -561,7 +564,10 @@ mod tests {
         }
         assert!(out_after.is_some_and(|after| (500..700).contains(&after)), "{out_after:?}");
         assert!(stuck.len() <= 25, "{}", stuck.len());
-        stuck[0].judge(Outcome::Served, start + Duration::from_secs(4));
+        let late = start + Duration::from_secs(4);
+        stuck[0].judge(Outcome::Served, late);
+        assert!(!upstream.backends[0].state.is_fit(), "so late an answer says that it lives, not that it is well");
+        assert_eq!(attempt(&upstream, Outcome::Served, late), 0, "the probe");
         assert!(upstream.backends[0].state.is_fit());
     }
 

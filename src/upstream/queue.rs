@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Upstream;
 use super::in_flight::InFlight;
 use super::pick::{Arrival, NoPick, Tried};
 use super::sticky::Affinity;
+use super::{Upstream, UpstreamState};
 use crate::balance::queue::Line;
 use crate::config::Queue as Rules;
 
@@ -92,7 +92,8 @@ impl Queue {
         }
     }
 
-    fn enter(&self, rules: Rules) -> Option<Waiting<'_>> {
+    /// A place in the line; none if it is full.
+    fn enter(&self, rules: Rules) -> Option<Arc<Waiter>> {
         let waiter = Arc::new(Waiter::default());
         let mut line = self.lock();
         let shed = line.enter(waiter.clone(), rules.length, rules.shed);
@@ -106,7 +107,7 @@ impl Queue {
         if let Some(shed) = shed {
             shed.tell(SHED);
         }
-        Some(Waiting { queue: self, waiter })
+        Some(waiter)
     }
 
     fn lock(&self) -> MutexGuard<'_, Line<Arc<Waiter>>> {
@@ -122,33 +123,45 @@ impl Waiter {
 }
 
 /// A place in the line, until dropped.
-struct Waiting<'a> {
-    queue: &'a Queue,
+#[derive(Debug)]
+pub struct Waiting {
+    group: Arc<UpstreamState>,
     waiter: Arc<Waiter>,
+    /// No longer than this.
+    pub until: Instant,
 }
 
-impl Waiting<'_> {
-    /// Waits for its turn. Says whether it may try; if not, it must go.
-    async fn turn(&self) -> bool {
+/// What has come of asking for a backend.
+#[derive(Debug)]
+pub enum Asked {
+    /// There is room.
+    Placed(InFlight),
+    /// There is none, and others wait for it too.
+    Waits(Waiting),
+}
+
+impl Waiting {
+    /// Ends when there may be something to do for [`Upstream::take_turn`].
+    async fn told(&self) {
         self.waiter.called.notified().await;
-        self.waiter.turn.load(Ordering::Acquire) == CALLED
     }
 
     /// There was no room after all: it stays the first.
     fn stay(&self) {
         self.waiter.turn.store(WAITS, Ordering::Release);
-        self.queue.lock().put_back(self.waiter.clone());
+        self.group.queue.lock().put_back(self.waiter.clone());
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.queue.lock().leave(|one| Arc::ptr_eq(one, &self.waiter));
-        self.queue.pending.fetch_sub(1, Ordering::AcqRel);
+        let queue = &self.group.queue;
+        queue.lock().leave(|one| Arc::ptr_eq(one, &self.waiter));
+        queue.pending.fetch_sub(1, Ordering::AcqRel);
         // Whoever gives up may have been called just now, and whoever got a place leaves it to the next to find out whether
         // there is another.
         if self.waiter.turn.load(Ordering::Acquire) == CALLED {
-            self.queue.call();
+            queue.call();
         }
     }
 }
@@ -164,37 +177,73 @@ impl Upstream {
         affinity: Affinity,
         deadline: Option<Instant>,
     ) -> Result<InFlight, Refused> {
-        match self.pick(tried, affinity, Arrival::New, Instant::now()) {
-            Ok(in_flight) => return Ok(in_flight),
+        let waiting = match self.ask(tried, affinity, deadline, Instant::now())? {
+            Asked::Placed(in_flight) => return Ok(in_flight),
+            Asked::Waits(waiting) => waiting,
+        };
+        loop {
+            if tokio::time::timeout_at(waiting.until.into(), waiting.told()).await.is_err() {
+                return Err(self.shed(Refused::QueueTimeout));
+            }
+            if let Some(placed) = self.take_turn(&waiting, tried, affinity, Instant::now()) {
+                return placed;
+            }
+        }
+    }
+
+    /// Picks a backend, or takes a place in the line if all are at their ceiling.
+    ///
+    /// # Errors
+    /// Why no backend is asked.
+    pub fn ask(
+        &self,
+        tried: &Tried,
+        affinity: Affinity,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<Asked, Refused> {
+        match self.pick(tried, affinity, Arrival::New, now) {
+            Ok(in_flight) => return Ok(Asked::Placed(in_flight)),
             Err(NoPick::Nobody) => return Err(Refused::Nobody),
             Err(NoPick::Full) => {}
         }
-        let placed = self.wait(tried, affinity, deadline).await;
-        if placed.as_ref().is_err_and(|refused| *refused != Refused::Nobody) {
-            self.state.queue.shed.fetch_add(1, Ordering::Relaxed);
-        }
-        placed
-    }
-
-    async fn wait(&self, tried: &Tried, affinity: Affinity, deadline: Option<Instant>) -> Result<InFlight, Refused> {
-        let rules = self.config.circuit_breaker.and_then(|breaker| breaker.queue).ok_or(Refused::Overloaded)?;
-        let waiting = self.state.queue.enter(rules).ok_or(Refused::QueueFull)?;
-        let until = Instant::now() + rules.timeout;
+        let rules = self.config.circuit_breaker.and_then(|breaker| breaker.queue);
+        let rules = rules.ok_or_else(|| self.shed(Refused::Overloaded))?;
+        let waiter = self.state.queue.enter(rules).ok_or_else(|| self.shed(Refused::QueueFull))?;
+        let until = now + rules.timeout;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let waiting = Waiting { group: self.state.clone(), waiter, until };
         // The last request may have ended between the pick and the queue.
         self.call_if_room();
-        loop {
-            match tokio::time::timeout_at(until.into(), waiting.turn()).await {
-                Err(_) => return Err(Refused::QueueTimeout),
-                Ok(false) => return Err(Refused::QueueFull),
-                Ok(true) => {}
-            }
-            match self.pick(tried, affinity, Arrival::Called, Instant::now()) {
-                Ok(in_flight) => return Ok(in_flight),
-                Err(NoPick::Nobody) => return Err(Refused::Nobody),
-                Err(NoPick::Full) => waiting.stay(),
-            }
+        Ok(Asked::Waits(waiting))
+    }
+
+    /// What has come of waiting: a place, or a reason to go. None if it is not its turn, or if there was no room after all.
+    pub fn take_turn(
+        &self,
+        waiting: &Waiting,
+        tried: &Tried,
+        affinity: Affinity,
+        now: Instant,
+    ) -> Option<Result<InFlight, Refused>> {
+        match waiting.waiter.turn.load(Ordering::Acquire) {
+            CALLED => match self.pick(tried, affinity, Arrival::Called, now) {
+                Ok(in_flight) => Some(Ok(in_flight)),
+                Err(NoPick::Nobody) => Some(Err(Refused::Nobody)),
+                Err(NoPick::Full) => {
+                    waiting.stay();
+                    None
+                }
+            },
+            SHED => Some(Err(self.shed(Refused::QueueFull))),
+            _ => None,
         }
+    }
+
+    /// Counts who is refused for want of room.
+    pub fn shed(&self, refused: Refused) -> Refused {
+        self.state.queue.shed.fetch_add(1, Ordering::Relaxed);
+        refused
     }
 
     /// Calls the first of those who wait if there is room: where it came by other ways than the end of a request.
@@ -228,8 +277,8 @@ mod tests {
 
     fn in_force(config: config::Upstream, former: Option<&Upstream>) -> Upstream {
         let resolved = resolve(&config).unwrap();
-        let upstream = Upstream::new(config, &resolved, None, former);
-        upstream.take_effect();
+        let upstream = Upstream::new(config, &resolved, None, former, Instant::now());
+        upstream.take_effect(Instant::now());
         upstream
     }
 

@@ -186,7 +186,7 @@ mod tests {
         let backends = backends.iter().map(|address| config::Backend::new(address.parse().unwrap())).collect();
         let config = config::Upstream::new("app", backends);
         let resolved = resolve(&config).unwrap();
-        let upstream = Upstream::new(config, &resolved, None, None);
+        let upstream = Upstream::new(config, &resolved, None, None, std::time::Instant::now());
         Sticky::new(&StickyCookie::default(), &Secret::given(secret), &upstream.backends)
     }
 

@@ -9,7 +9,7 @@ use crate::balance::ejection::Cause;
 use crate::balance::outlier::{self, Window};
 
 /// How soon a stall is seen, at most, after it is one.
-const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 /// How many ticks a window of success rates has: ten seconds.
 const TICKS_PER_WINDOW: u32 = 100;
 
@@ -20,17 +20,22 @@ pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
         for upstream in &upstreams {
-            upstream.tick(Instant::now());
-            // A backend may have come back, or a reload raised a ceiling.
-            upstream.call_if_room();
-            if ticks.is_multiple_of(TICKS_PER_WINDOW) {
-                upstream.compare(Instant::now());
-            }
+            upstream.watch(ticks, Instant::now());
         }
     }
 }
 
 impl Upstream {
+    /// All that is done at a tick; `ticks` counts them.
+    pub fn watch(&self, ticks: u32, now: Instant) {
+        self.tick(now);
+        // A backend may have come back, or a reload raised a ceiling.
+        self.call_if_room();
+        if ticks.is_multiple_of(TICKS_PER_WINDOW) {
+            self.compare(now);
+        }
+    }
+
     /// Looks for stalls and for probes that are due.
     pub fn tick(&self, now: Instant) {
         if self.state.in_flight() == 0 && !self.judged().any(|backend| backend.state.conduct.cause().is_some()) {
