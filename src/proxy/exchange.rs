@@ -1,8 +1,8 @@
 //! A request and its answer over HTTP/1.1: the loop between pingora's session, which speaks with the client, and our
 //! connection to the backend.
 //!
-//! The phases are those of `proxy/mod.rs`, called in pingora's order and with its meaning; what fails is asked of
-//! `error_while_proxy`, and is made again with another backend if that says so.
+//! What the phases of `proxy/mod.rs` do is done here by the same functions, in pingora's order and with its meaning; what fails is
+//! asked of `error_while_proxy`, and is made again with another backend if that says so.
 //!
 //! Both directions go on at a time, each one piece after another: the next is read when the former was taken, so that a slow
 //! side costs no memory. One timer watches over whatever is waited for.
