@@ -4,6 +4,7 @@
 //! way back from an address to the list are one value, built when the configuration turns.
 
 pub mod backend;
+pub mod concurrency;
 pub mod conduct;
 pub mod health;
 pub mod health_check;
@@ -26,13 +27,15 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::backend::{Backend, State};
+use self::concurrency::{Began, Concurrency};
 use self::health::Thresholds;
+use self::outcome::Outcome;
 pub use self::pick::Tried;
 use self::pick::{Ceilings, Panic};
 use self::resolve::Resolved;
@@ -75,6 +78,8 @@ pub struct UpstreamState {
     most: AtomicUsize,
     /// Those who wait for room.
     pub queue: queue::Queue,
+    /// How many are found to be carried at once; made when it is first configured.
+    concurrency: OnceLock<Box<Concurrency>>,
     /// How often any backend has turned fit or unfit.
     turns: AtomicU32,
     /// What the conduct of its backends has in common.
@@ -96,6 +101,7 @@ impl Default for UpstreamState {
             most_each: AtomicUsize::new(Ceilings::NONE.each),
             most: AtomicUsize::new(Ceilings::NONE.all),
             queue: queue::Queue::default(),
+            concurrency: OnceLock::new(),
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
@@ -133,7 +139,27 @@ impl UpstreamState {
     }
 
     fn has_room(&self, ceilings: Ceilings) -> bool {
-        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.all
+        self.under_ceilings() < ceilings.all
+    }
+
+    /// Requests in flight that take a place under the ceilings: all but tunnels.
+    fn under_ceilings(&self) -> usize {
+        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed))
+    }
+
+    /// What an attempt finds that has just begun.
+    fn began(&self) -> Began {
+        match self.concurrency.get() {
+            Some(concurrency) if concurrency.is_quiet(self.under_ceilings()) => Began::AmongFew,
+            Some(_) | None => Began::AmongOthers,
+        }
+    }
+
+    /// An attempt took so long, and ended so, if it ended.
+    fn observe(&self, outcome: Option<Outcome>, took: Duration, began: Began) {
+        if let Some(concurrency) = self.concurrency.get() {
+            concurrency.observe(outcome, took, began);
+        }
     }
 
     fn ceilings(&self) -> Ceilings {

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -27,6 +27,8 @@ pub enum Refused {
     QueueFull,
     /// It waited, and no room came.
     QueueTimeout,
+    /// Any of these three, since as many are in flight as the backends are found to carry.
+    AdaptiveLimit,
 }
 
 /// Those who wait for room at an upstream.
@@ -35,6 +37,8 @@ pub struct Queue {
     /// Those who wait, and those whose turn it is.
     pending: AtomicUsize,
     line: Mutex<Line<Arc<Waiter>>>,
+    /// Since when somebody has waited all the time, if anybody does.
+    in_use_since: Mutex<Option<Instant>>,
     waited: AtomicU64,
     shed: AtomicU64,
 }
@@ -100,13 +104,24 @@ impl Queue {
             return None;
         }
         // Whoever is shed is counted until it has gone.
-        self.pending.fetch_add(1, Ordering::AcqRel);
+        if self.pending.fetch_add(1, Ordering::AcqRel) == 0 {
+            *self.since() = Some(Instant::now());
+        }
         self.waited.fetch_add(1, Ordering::Relaxed);
         drop(line);
         if let Some(shed) = shed {
             shed.tell(SHED);
         }
         Some(Waiting { queue: self, waiter })
+    }
+
+    /// For how long somebody has waited all the time.
+    fn in_use_for(&self, now: Instant) -> Duration {
+        self.since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.in_use_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Line<Arc<Waiter>>> {
@@ -164,22 +179,33 @@ impl Upstream {
         affinity: Affinity,
         deadline: Option<Instant>,
     ) -> Result<InFlight, Refused> {
-        match self.pick(tried, affinity, Arrival::New, Instant::now()) {
+        let picked = self.pick(tried, affinity, Arrival::New, Instant::now());
+        self.note_limit(picked.is_ok());
+        match picked {
             Ok(in_flight) => return Ok(in_flight),
             Err(NoPick::Nobody) => return Err(Refused::Nobody),
             Err(NoPick::Full) => {}
         }
-        let placed = self.wait(tried, affinity, deadline).await;
-        if placed.as_ref().is_err_and(|refused| *refused != Refused::Nobody) {
-            self.state.queue.shed.fetch_add(1, Ordering::Relaxed);
+        let held_back = self.is_held_back();
+        let refused = match self.wait(tried, affinity, deadline).await {
+            Ok(in_flight) => return Ok(in_flight),
+            Err(Refused::Nobody) => return Err(Refused::Nobody),
+            Err(refused) => refused,
+        };
+        self.state.queue.shed.fetch_add(1, Ordering::Relaxed);
+        if !held_back && !self.is_held_back() {
+            return Err(refused);
         }
-        placed
+        self.count_held_back();
+        Err(Refused::AdaptiveLimit)
     }
 
     async fn wait(&self, tried: &Tried, affinity: Affinity, deadline: Option<Instant>) -> Result<InFlight, Refused> {
         let rules = self.config.circuit_breaker.and_then(|breaker| breaker.queue).ok_or(Refused::Overloaded)?;
         let waiting = self.state.queue.enter(rules).ok_or(Refused::QueueFull)?;
-        let until = Instant::now() + rules.timeout;
+        let now = Instant::now();
+        let patience = self.patience(self.state.queue.in_use_for(now));
+        let until = now + patience.unwrap_or(rules.timeout).min(rules.timeout);
         let until = deadline.map_or(until, |deadline| deadline.min(until));
         // The last request may have ended between the pick and the queue.
         self.call_if_room();
@@ -212,7 +238,6 @@ mod tests {
     use crate::config::{self, CircuitBreaker};
     use crate::units::Limit;
     use crate::upstream::resolve::resolve;
-    use std::time::Duration;
 
     /// Two backends of two requests each, and a line of two.
     fn upstream(timeout: Duration, shed: Shed) -> Upstream {

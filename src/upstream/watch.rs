@@ -1,4 +1,5 @@
-//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, where there is room again.
+//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, how many requests are carried,
+//! where there is room again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
         ticks = ticks.wrapping_add(1);
         for upstream in &upstreams {
             upstream.tick(Instant::now());
+            upstream.steer(Instant::now(), fastrand::f64());
             // A backend may have come back, or a reload raised a ceiling.
             upstream.call_if_room();
             if ticks.is_multiple_of(TICKS_PER_WINDOW) {
