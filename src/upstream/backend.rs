@@ -255,6 +255,11 @@ impl State {
         self.suspected.load(Ordering::Relaxed)
     }
 
+    /// Whether it is about to come back, so that it is worth asking again soon.
+    pub fn returns(&self) -> bool {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).returns()
+    }
+
     /// Waits for the first verdict.
     pub async fn judged(&self) {
         loop {

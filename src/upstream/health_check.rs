@@ -24,6 +24,9 @@ use crate::config::{HealthCheck, Question};
 /// An interval is lengthened or shortened by up to this share.
 const JITTER: f64 = 0.1;
 
+/// Who has passed a check and is not back yet is asked again after this at most: in an outage each second counts.
+const RETURNING: Duration = Duration::from_secs(1);
+
 /// How long a start waits for the first verdicts at most, whatever the time-outs say.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
@@ -91,6 +94,12 @@ impl Hearers {
         let mut heard = self.lock();
         heard.states.iter().for_each(|state| state.observe(verdict, thresholds, &why));
         heard.last = Some((verdict, why));
+    }
+
+    /// How long to wait before the next check, give or take a tenth.
+    fn pause(&self, interval: Duration) -> Duration {
+        let returns = self.lock().states.iter().any(|state| state.returns());
+        if returns { interval.min(RETURNING) } else { interval }
     }
 
     /// They are these from now on. The result is who they were.
@@ -234,6 +243,6 @@ async fn ask(
             }
         }
         let jitter = 1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0);
-        tokio::time::sleep(interval.mul_f64(jitter)).await;
+        tokio::time::sleep(hearers.pause(interval).mul_f64(jitter)).await;
     }
 }

@@ -86,7 +86,8 @@ pub struct UpstreamState {
     pub conduct: conduct::Group,
     /// Whether health is ignored.
     pub panic: Panic,
-    requests: AtomicU64,
+    /// Requests that were served, which earn the budget of retries.
+    served: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
     budget: Mutex<RetryBudget>,
@@ -105,7 +106,7 @@ impl Default for UpstreamState {
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
-            requests: AtomicU64::new(0),
+            served: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
             budget: Mutex::default(),
@@ -157,6 +158,9 @@ impl UpstreamState {
 
     /// An attempt took so long, and ended so, if it ended.
     fn observe(&self, outcome: Option<Outcome>, took: Duration, began: Began) {
+        if outcome == Some(Outcome::Served) {
+            self.served.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(concurrency) = self.concurrency.get() {
             concurrency.observe(outcome, took, began);
         }
@@ -257,18 +261,13 @@ impl Upstream {
         Upstream { sticky, ..self }
     }
 
-    /// Counts a request, which earns its share of the retry budget.
-    pub fn count_request(&self) {
-        self.state.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since
     /// only some of its routes retry, it is the default.
     pub fn take_retry(&self, now: Instant) -> bool {
         let share = self.config.retry.unwrap_or_default().budget;
-        let requests = self.state.requests.load(Ordering::Relaxed);
+        let served = self.state.served.load(Ordering::Relaxed);
         let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = budget.take(requests, share, now);
+        let taken = budget.take(served, share, now);
         let counter = if taken { &self.state.retries } else { &self.state.retries_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         taken

@@ -206,7 +206,7 @@ const RETRY: Section = section(
     "retry",
     &[
         key("attempts", Shape::Number(1, 10), "2", "how often a request is tried again"),
-        key("budget", Shape::Share, "20%", "the share of requests that may be retries"),
+        key("budget", Shape::Share, "20%", "the share of served requests that may be retries"),
         key(
             "backoff",
             Shape::Either(&[SWITCHED, Shape::Section(&BACKOFF)]),
