@@ -16,12 +16,15 @@ BENCH ?=
 # Arguments of `make abuse`, as in: make abuse ABUSE="--rounds 3"
 ABUSE ?=
 
+# Arguments of `make resilience`, as in: make resilience RESILIENCE="--seconds 5 --rounds 1 --only silent"
+RESILIENCE ?=
+
 # Arguments of `make measure-reload`, as in: make measure-reload RELOAD="--seconds 5"
 RELOAD ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick bench bench-quick abuse measure-reload audit
+        load-wrk load-h2load load-oha yardstick bench bench-quick abuse resilience measure-reload audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -97,6 +100,9 @@ bench-quick: release ## Instructions and system calls per request, compared with
 
 abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE="--only silent"); writes docs/security.md
 	bench/abuse --write $(ABUSE)
+
+resilience: release ## Measure clients beside sick backends, against nginx and HAProxy (RESILIENCE="--only silent"); writes docs/balancing.md
+	bench/resilience --write $(RESILIENCE)
 
 measure-reload: release ## Measure reloads of 10,000 routes and backends (RELOAD="--seconds 5"); writes docs/benchmarks.md
 	bench/reload --write $(RELOAD)

@@ -75,6 +75,8 @@ pub struct State {
     failures: [AtomicU64; Reason::ALL.len()],
     /// Woken when the first verdict has been given.
     judged: Notify,
+    /// Woken when it turns unhealthy: whoever asks it how it is.
+    asker: Mutex<Option<Arc<Notify>>>,
 }
 
 impl State {
@@ -98,6 +100,7 @@ impl State {
             attempts: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
             judged: Notify::new(),
+            asker: Mutex::default(),
         }
     }
 
@@ -227,6 +230,9 @@ impl State {
                 self.because(Some(why));
                 self.hold(Against::Unreachable);
                 log::warn!(upstream = self.upstream, backend = self.backend, why; "backend turned unhealthy");
+                if let Some(asker) = &*self.asker.lock().unwrap_or_else(PoisonError::into_inner) {
+                    asker.notify_waiters();
+                }
             }
         }
         drop(health);
@@ -255,9 +261,9 @@ impl State {
         self.suspected.load(Ordering::Relaxed)
     }
 
-    /// Whether it is about to come back, so that it is worth asking again soon.
-    pub fn returns(&self) -> bool {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).returns()
+    /// Whoever asks it how it is wants to know when it turns unhealthy.
+    pub fn tell_of_turns(&self, asker: Arc<Notify>) {
+        *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = Some(asker);
     }
 
     /// Waits for the first verdict.

@@ -69,11 +69,6 @@ impl Health {
         !self.unhealthy && self.against > 0
     }
 
-    /// Whether successes are being counted for an unhealthy backend.
-    pub fn returns(&self) -> bool {
-        self.unhealthy && self.against > 0
-    }
-
     /// Whether any verdict has been given.
     pub fn judged(&self) -> bool {
         self.judged
@@ -96,19 +91,6 @@ mod tests {
     fn the_first_verdict_decides_alone() {
         assert_eq!(turns(&[Failed, Failed]), [Some(Turned::Unhealthy), None]);
         assert_eq!(turns(&[Passed]), [None]);
-    }
-
-    #[test]
-    fn it_returns_from_its_first_success_until_it_is_back() {
-        let mut health = Health::default();
-        let mut returns = |verdict| {
-            health.observe(verdict, THRESHOLDS);
-            health.returns()
-        };
-        assert_eq!(
-            [Failed, Passed, Failed, Passed, Passed, Failed].map(&mut returns),
-            [false, true, false, true, false, false]
-        );
     }
 
     #[test]

@@ -13,19 +13,24 @@ use std::time::Duration;
 use pingora::connectors::http::Connector;
 use pingora::upstreams::peer::Peer as _;
 use pingora_load_balancing::health_check::TcpHealthCheck;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Upstream;
 use super::backend::{Backend, State};
 use super::health::{Thresholds, Verdict};
 use super::probe::{Fault, Probe, SharedConnector};
+use super::standing::Against;
 use crate::config::{HealthCheck, Question};
 
 /// An interval is lengthened or shortened by up to this share.
 const JITTER: f64 = 0.1;
 
-/// Who has passed a check and is not back yet is asked again after this at most: in an outage each second counts.
-const RETURNING: Duration = Duration::from_secs(1);
+/// Who has just been found unfit is asked again after this at most, since most are only restarted, and until it is back
+/// others carry its share.
+const SOON: Duration = Duration::from_secs(1);
+/// Not for ever: after so many failed checks it is not only restarted.
+const SOON_CHECKS: u32 = 30;
 
 /// How long a start waits for the first verdicts at most, whatever the time-outs say.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
@@ -75,18 +80,23 @@ struct Running {
 
 /// Whom a check is for.
 #[derive(Debug, Default)]
-struct Hearers(Mutex<Heard>);
+struct Hearers {
+    heard: Mutex<Heard>,
+    /// Woken when requests have found the backend unfit.
+    turned: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Heard {
     /// What the last check found, and why if it failed; none before the first.
     last: Option<(Verdict, String)>,
+    failed_in_a_row: u32,
     states: Vec<Arc<State>>,
 }
 
 impl Hearers {
     fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells all of them.
@@ -94,12 +104,25 @@ impl Hearers {
         let mut heard = self.lock();
         heard.states.iter().for_each(|state| state.observe(verdict, thresholds, &why));
         heard.last = Some((verdict, why));
+        heard.failed_in_a_row = match verdict {
+            Verdict::Passed => 0,
+            Verdict::Failed => heard.failed_in_a_row.saturating_add(1),
+        };
     }
 
-    /// How long to wait before the next check, give or take a tenth.
+    /// How long to wait before the next check.
     fn pause(&self, interval: Duration) -> Duration {
-        let returns = self.lock().states.iter().any(|state| state.returns());
-        if returns { interval.min(RETURNING) } else { interval }
+        let heard = self.lock();
+        let unfit = heard.states.iter().any(|state| state.standing.has(Against::Unreachable));
+        if unfit && heard.failed_in_a_row < SOON_CHECKS { interval.min(SOON) } else { interval }
+    }
+
+    /// Waits until the next check is due: sooner if requests find the backend unfit meanwhile.
+    async fn next(&self, interval: Duration) {
+        let turned = self.turned.notified();
+        if tokio::time::timeout(jittered(self.pause(interval)), turned).await.is_ok() {
+            tokio::time::sleep(jittered(self.pause(interval))).await;
+        }
     }
 
     /// They are these from now on. The result is who they were.
@@ -108,6 +131,7 @@ impl Hearers {
     fn become_these(&self, states: Vec<Arc<State>>, thresholds: Thresholds) -> Vec<Arc<State>> {
         let mut heard = self.lock();
         let former = std::mem::replace(&mut heard.states, states);
+        heard.states.iter().for_each(|state| state.tell_of_turns(self.turned.clone()));
         if let Some((verdict, why)) = &heard.last {
             let joined = heard.states.iter().filter(|state| !former.iter().any(|one| Arc::ptr_eq(one, state)));
             joined.for_each(|state| state.observe(*verdict, thresholds, why));
@@ -149,7 +173,7 @@ impl HealthChecks {
                         Arc::new(Probe::new(check.clone(), self.checker(check.timeout), self.connector.clone()))
                     });
                     let hearers = Arc::new(Hearers::default());
-                    hearers.lock().states = states;
+                    hearers.become_these(states, thresholds);
                     let asking = ask(backend.clone(), probe.clone(), check.interval, thresholds, hearers.clone());
                     Running { hearers, task: tokio::spawn(asking).abort_handle() }
                 }
@@ -242,7 +266,10 @@ async fn ask(
                 log::debug!(backend = backend.name, error:%; "health check could not be made");
             }
         }
-        let jitter = 1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0);
-        tokio::time::sleep(hearers.pause(interval).mul_f64(jitter)).await;
+        hearers.next(interval).await;
     }
+}
+
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 + JITTER * (fastrand::f64() * 2.0 - 1.0))
 }

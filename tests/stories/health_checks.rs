@@ -209,3 +209,15 @@ fn an_upstream_that_joins_a_check_knows_at_once_what_it_found_last() {
     assert_eq!(upstreams[1]["backends"][0]["why"], "answered 500, expected 200-299");
     assert_eq!(checks(&origin), 1);
 }
+
+#[test]
+fn a_backend_that_was_restarted_is_back_soon_whatever_the_interval() {
+    let (steady, gone) = (Origin::named("steady"), Origin::named("gone"));
+    let settings = "health_check: { interval: 1h }";
+    let balancer = Balancer::before([steady.address, gone.address]).upstream(settings).start();
+    let address = gone.die();
+    let out = || balancer.get("/").status == 200 && !balancer.healthy(address);
+    eventually("requests find it gone", out, || balancer.log());
+    let _back = Origin::start_at(address, |_| Answer::Ok("back".to_owned()));
+    balancer.wait_healthy(address, true);
+}
