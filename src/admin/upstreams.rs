@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::balance::gradient::Mode;
+use crate::balance::tiers::Health;
 use crate::failure::Reason;
 use crate::server::Running;
 use crate::upstream::Upstream;
@@ -22,6 +23,7 @@ fn one(upstream: &Upstream) -> Value {
         "retries": upstream.state.retries(),
         "retries_refused": upstream.state.retries_refused(),
         "queue": upstream.state.queue.length(),
+        "panic": upstream.serving().health == Health::Ignored,
         "concurrency": upstream.concurrency().map(|(mode, found)| of_concurrency(mode, found)),
         "backends": backends,
     })
@@ -51,7 +53,7 @@ pub fn of_backend(upstream: &Upstream, backend: &Backend) -> Value {
         "name": backend.name,
         "state": against.map_or("fit", Against::token),
         "healthy": !state.standing.has(Against::Unreachable),
-        "why": state.unfit_because(),
+        "why": state.unfit_because().or_else(|| Some(state.conduct.cause()?.token().into())),
         "checked": upstream.config.health_check.is_some(),
         "drained": state.drained(),
         "tier": backend.tier,

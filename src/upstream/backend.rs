@@ -266,11 +266,16 @@ impl State {
         *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = Some(asker);
     }
 
+    /// Whether any verdict has been given.
+    pub fn is_judged(&self) -> bool {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).judged()
+    }
+
     /// Waits for the first verdict.
     pub async fn judged(&self) {
         loop {
             let notified = self.judged.notified();
-            if self.health.lock().unwrap_or_else(PoisonError::into_inner).judged() {
+            if self.is_judged() {
                 return;
             }
             notified.await;

@@ -127,13 +127,13 @@ impl Hearers {
 
     /// They are these from now on. The result is who they were.
     ///
-    /// Who joins hears the last verdict at once: it is the first for them, which decides alone.
+    /// Who has heard of no verdict yet hears the last at once: it is the first for them, which decides alone.
     fn become_these(&self, states: Vec<Arc<State>>, thresholds: Thresholds) -> Vec<Arc<State>> {
         let mut heard = self.lock();
         let former = std::mem::replace(&mut heard.states, states);
         heard.states.iter().for_each(|state| state.tell_of_turns(self.turned.clone()));
         if let Some((verdict, why)) = &heard.last {
-            let joined = heard.states.iter().filter(|state| !former.iter().any(|one| Arc::ptr_eq(one, state)));
+            let joined = heard.states.iter().filter(|state| !state.is_judged());
             joined.for_each(|state| state.observe(*verdict, thresholds, why));
         }
         former

@@ -220,4 +220,5 @@ fn panic_is_said_once_and_shown() {
     assert_eq!(balancer.metric("evenkeel_upstream_panic{upstream=\"app\"}"), 1.0);
     assert_eq!(balancer.metric("evenkeel_panic_picks_total{upstream=\"app\"}"), 10.0);
     assert_eq!(balancer.log().matches("panic began").count(), 1);
+    assert_eq!(balancer.api("upstreams")[0]["panic"], true);
 }
