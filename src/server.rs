@@ -13,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::prelude::Opt;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -31,6 +32,7 @@ use crate::control::pid_file::{self, PidFile};
 use crate::control::reload::{InForce, Reloader, open_log};
 use crate::control::shutdown::Ending;
 use crate::control::watch::Watch;
+use crate::forward::http1::Connections;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::Counters;
@@ -367,18 +369,22 @@ async fn start(parts: Parts, running: &Running, shutdown: ShutdownWatch) -> Resu
 }
 
 fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
-    let proxy = Proxy {
-        current: running.current.clone(),
-        lifecycle: running.lifecycle.clone(),
-        counters: running.counters.clone(),
-        gate: running.gate.clone(),
-    };
+    let (current, lifecycle) = (running.current.clone(), running.lifecycle.clone());
+    let (counters, gate) = (running.counters.clone(), running.gate.clone());
     let mut conf = for_pingora(&config.server);
     // The pool's size is per thread, and each core has a proxy of its own.
     conf.threads = 1;
     let conf = Arc::new(conf);
+    let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))));
     Edge::start(config.server.threads, &move || {
-        let mut proxy = http_proxy(&conf, proxy.clone());
+        let proxy = Proxy {
+            current: current.clone(),
+            lifecycle: lifecycle.clone(),
+            counters: counters.clone(),
+            gate: gate.clone(),
+            connections: Arc::new(Connections::new(connector.clone(), conf.upstream_keepalive_pool_size)),
+        };
+        let mut proxy = http_proxy(&conf, proxy);
         let mut options = HttpServerOptions::default();
         // pingora would refuse CONNECT by itself, unseen by the access log. We refuse it too.
         options.allow_connect_method_proxying = true;

@@ -32,7 +32,12 @@ pub fn host_of(request: &RequestHeader) -> Option<HeaderValue> {
 
 /// Whether the client says that it reads trailers (RFC 9110, section 10.1.4); in HTTP/2 it can say nothing else.
 pub fn reads_trailers(request: &RequestHeader) -> bool {
-    request.version == Version::HTTP_2 && request.headers.contains_key(TE)
+    let mut said = request.headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    match request.version {
+        Version::HTTP_2 => said.next().is_some(),
+        Version::HTTP_11 => said.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers")),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Whether what a backend answers can be passed on without doubt, and what is put right in it.
 //!
-//! pingora's parser is lenient about answers: it takes statuses that there are none of, transfer codings that nobody
-//! here can undo, and switches of protocol to another than was asked for. What is in doubt becomes 502, and the
-//! connection that it came on is not used again.
+//! An answer of HTTP/1.1 has been [read strictly](crate::wire::answer), one of HTTP/2 by its library, which takes statuses that
+//! there are none of. Here is what both must be held to, and what only the request tells: whether a switch of protocols is
+//! the one that was asked for, and how many interim answers there were. What is in doubt becomes 502, and the connection
+//! that it came on is not used again.
 
 use http::header::{self, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode, Version};

@@ -1,17 +1,15 @@
-//! Deadlines of an attempt that pingora's one read time-out cannot keep.
+//! How long an attempt may wait, and for what.
 //!
-//! pingora knows one time-out for every read from a backend. Where the first byte, the pauses after it, the
-//! whole request or an idle tunnel have limits of their own, a small task waits beside the request and, when
-//! the time is over, shuts the attempt's connection down; the proxy then sees it end, and asks here why. A connection
-//! that others share (HTTP/2) is left alone: there the request's wait for its client is ended instead.
-//! Requests without a body whose limits are all the same (the default) have no such task.
+//! Where we speak with the backend ourselves (HTTP/1.1) whoever waits asks [`Limits`]. For HTTP/2 pingora waits, with one
+//! time-out for every read. Where the first byte, the pauses after it or the whole request have limits of their own, a small
+//! task waits beside the request ([`Deadline`]). Others share its connection, so what is ended when the time is over is the
+//! request's wait for its client; the proxy then sees that, and asks here why. Requests without a body whose limits are all
+//! the same (the default) have no such task.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use tokio::task::AbortHandle;
 
 use crate::config::UpstreamTimeouts;
@@ -26,6 +24,8 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub enum Phase {
     /// More of the request, which is the client's turn: the listener keeps its time.
     Request,
+    /// The backend to take what was sent.
+    Sending,
     /// The head of the answer.
     FirstByte,
     /// More of the answer's body.
@@ -74,6 +74,11 @@ impl Limits {
         timeouts.total.map(|total| total.saturating_sub(began.elapsed()))
     }
 
+    /// When the whole request must be over.
+    pub fn total(&self) -> Option<Instant> {
+        self.total
+    }
+
     /// Whether pingora's own time-out cannot keep them even for a request without a body.
     pub fn need_watching(&self) -> bool {
         self.total.is_some() || self.per_try.is_some() || self.first_byte != self.idle
@@ -89,9 +94,10 @@ impl Limits {
     }
 
     /// When a wait that begins now must be over, and what it means if it is not.
-    fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
+    pub fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
         let (limit, reason) = match phase {
             Phase::Request => (self.request_body_idle.unwrap_or(FOR_EVER), Reason::RequestTimeout),
+            Phase::Sending => (self.idle, Reason::FirstByteTimeout),
             Phase::FirstByte => match self.per_try {
                 Some(per_try) => (per_try, Reason::TryTimeout),
                 None => (self.first_byte, Reason::FirstByteTimeout),
@@ -105,38 +111,6 @@ impl Limits {
         match self.total {
             Some(total) if total < due => Some((total, Reason::TotalTimeout)),
             Some(_) | None => Some((due, reason)),
-        }
-    }
-}
-
-/// What is ended when the time of an attempt is over.
-#[derive(Clone, Debug)]
-pub enum Ends {
-    /// The connection to the backend, which is the attempt's alone.
-    Connection(RawFd),
-    /// The request's wait for its client: the connection to the backend serves others too.
-    Wait(Arc<Interrupt>),
-}
-
-impl Ends {
-    /// Whether it is the client that is slow: what the backend sent is not fetched, since the client takes no more.
-    fn client_is_slow(&self) -> bool {
-        match self {
-            Ends::Connection(descriptor) => has_unread(*descriptor),
-            Ends::Wait(interrupt) => interrupt.blocked(),
-        }
-    }
-
-    fn end(&self) {
-        match self {
-            // The request that owns the connection lives on this thread. It lets go of us (`Context::let_go`) before
-            // anything is awaited after the connection was dropped, so the number is still that of the connection.
-            Ends::Connection(descriptor) => {
-                if let Err(error) = shutdown(*descriptor, Shutdown::Both) {
-                    log::debug!(error:%; "a connection past its deadline could not be shut down");
-                }
-            }
-            Ends::Wait(interrupt) => interrupt.cut(),
         }
     }
 }
@@ -161,7 +135,7 @@ struct Shared {
 
 impl Deadline {
     /// Begins with a wait for `phase`. Must be called in the runtime that serves the connection.
-    pub fn watch(limits: Limits, phase: Phase, ends: Ends) -> Deadline {
+    pub fn watch(limits: Limits, phase: Phase, interrupt: Arc<Interrupt>) -> Deadline {
         let shared = Arc::new(Shared {
             began: Instant::now(),
             due: AtomicU64::new(u64::MAX),
@@ -169,7 +143,7 @@ impl Deadline {
             expired: AtomicU8::new(0),
         });
         shared.set(limits.due(phase, Instant::now()));
-        let task = tokio::spawn(wait(shared.clone(), limits.shortest(), ends)).abort_handle();
+        let task = tokio::spawn(wait(shared.clone(), limits.shortest(), interrupt)).abort_handle();
         Deadline { limits, shared, task }
     }
 
@@ -178,7 +152,7 @@ impl Deadline {
         self.shared.set(self.limits.due(phase, Instant::now()));
     }
 
-    /// Why the connection was shut down, if it was.
+    /// Why the wait was ended, if it was.
     pub fn expired(&self) -> Option<Reason> {
         if self.shared.expired.load(Ordering::Relaxed) == 0 {
             return None;
@@ -216,14 +190,9 @@ fn micros(due: Instant, began: Instant) -> u64 {
     u64::try_from(due.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX - 1)
 }
 
-/// Whether the connection holds bytes that nobody has read yet.
-fn has_unread(descriptor: RawFd) -> bool {
-    recv(descriptor, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|read| read > 0)
-}
-
 /// Sleeps until the deadline stands still long enough to be reached. Deadlines also come nearer when the phase
 /// changes, but never within the shortest limit: so it sleeps no longer than that.
-async fn wait(shared: Arc<Shared>, shortest: Duration, ends: Ends) {
+async fn wait(shared: Arc<Shared>, shortest: Duration, interrupt: Arc<Interrupt>) {
     loop {
         let due = shared.due.load(Ordering::Relaxed);
         if due == u64::MAX {
@@ -232,7 +201,8 @@ async fn wait(shared: Arc<Shared>, shortest: Duration, ends: Ends) {
         let due = shared.began + Duration::from_micros(due);
         let now = Instant::now();
         if now >= due {
-            if !shared.waits_for_the_whole() && ends.client_is_slow() {
+            // What the backend sent is not fetched while the client takes no more: then it is not the backend that is slow.
+            if !shared.waits_for_the_whole() && interrupt.blocked() {
                 shared.due.store(micros(now + shortest, shared.began), Ordering::Relaxed);
                 continue;
             }
@@ -241,7 +211,7 @@ async fn wait(shared: Arc<Shared>, shortest: Duration, ends: Ends) {
         tokio::time::sleep_until(due.min(now + shortest).into()).await;
     }
     shared.expired.store(1, Ordering::Relaxed);
-    ends.end();
+    interrupt.cut();
 }
 
 #[cfg(test)]

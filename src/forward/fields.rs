@@ -1,7 +1,8 @@
 //! What is changed in the head of a message on its way, in both directions.
 //!
-//! Requests: pingora removes the hop-by-hop fields (RFC 9110, section 7.6.1) itself; here cookies that HTTP/2 split become
-//! one field (RFC 9113, section 8.2.3), and the fields that tell who asked are set ([`Origin`]).
+//! Requests: the hop-by-hop fields (RFC 9110, section 7.6.1) are gone already ([`http1::request`](super::http1::request), or
+//! pingora for HTTP/2); here cookies that HTTP/2 split become one field (RFC 9113, section 8.2.3), and the fields that tell who
+//! asked are set ([`Origin`]).
 //! Responses: hop-by-hop fields go; the rest, `Date` and `Server` among it, is passed on.
 
 use bytes::Bytes;
@@ -43,9 +44,8 @@ pub fn to_client(response: &mut ResponseHeader, client: Version) {
             response.remove_header(&name);
         }
     }
-    // Trailers pass between HTTP/2 and HTTP/2 alone; elsewhere their announcement must not.
-    let passes = response.version == Version::HTTP_2 && client == Version::HTTP_2;
-    let trailer = (!passes).then_some(&header::TRAILER);
+    // The session of HTTP/1.1 writes no trailers, so none are announced to its client.
+    let trailer = (client != Version::HTTP_2).then_some(&header::TRAILER);
     let always = [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::PROXY_AUTHENTICATE];
     for name in always.into_iter().chain(trailer) {
         if response.headers.contains_key(name) {

@@ -1,19 +1,14 @@
 //! What pingora connects to for a backend.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use super::tls::ClientTls;
-use super::tunnel::PoliteConnect;
 use crate::config::{Protocol, Upstream, UpstreamTimeouts};
 
-/// Connections for upgrades are kept apart from all others.
-const UPGRADE_GROUP: u64 = 1;
-
-/// Connections in HTTP/2 likewise.
+/// Connections in HTTP/2 are kept apart from all others.
 const HTTP2_GROUP: u64 = 2;
 
 /// Requests at a time on one connection to a backend that allows as many; pingora's own is one.
@@ -32,7 +27,7 @@ const HTTP2_PING: Duration = Duration::from_secs(20);
 /// A peer with every time-out that pingora knows set; cloned for each attempt.
 ///
 /// pingora has one time-out for all reads: it is the longer of `first_byte` and `idle`, and goes where
-/// [`deadline`](super::deadline) keeps them.
+/// [`deadline`](super::deadline) keeps them. Of HTTP/1.1 only those of connecting are pingora's.
 ///
 /// With TLS the name that is verified is the configured one, or else the host of the backend's address. It is never
 /// empty: pingora would verify nothing then.
@@ -74,15 +69,8 @@ pub fn within(mut peer: HttpPeer, left: Option<Duration>) -> HttpPeer {
     peer
 }
 
-/// The peer for one attempt at an upgrade: reads are unbounded (`deadline` keeps their time), the stream is
-/// `connect`'s, and it is never pooled.
-pub fn for_upgrade(mut peer: HttpPeer, connect: PoliteConnect) -> HttpPeer {
-    peer.options.read_timeout = None;
-    peer.options.write_timeout = None;
-    peer.options.idle_timeout = Some(Duration::ZERO);
-    peer.options.custom_l4 = Some(Arc::new(connect));
-    peer.group_key ^= UPGRADE_GROUP;
-    // An upgrade is one of HTTP/1.1 (RFC 9113, section 8.6).
+/// The same peer in HTTP/1.1: an upgrade is one of that (RFC 9113, section 8.6).
+pub fn for_upgrade(mut peer: HttpPeer) -> HttpPeer {
     peer.options.set_http_version(1, 1);
     peer
 }

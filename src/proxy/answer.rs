@@ -71,8 +71,8 @@ pub async fn options(session: &mut Session, context: &Context) -> Result<()> {
 
 /// The same where an answer may have begun already; then nothing can be said any more. Returns the status.
 pub async fn failure_if_possible(session: &mut Session, context: &Context, reason: Reason) -> u16 {
-    let written = session.response_written().filter(|response| !response.status.is_informational());
-    if let Some(written) = written {
+    let is_final = |status: StatusCode| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(written) = session.response_written().filter(|response| is_final(response.status)) {
         let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| written.headers.contains_key(name));
         if !framed && written.status != StatusCode::SWITCHING_PROTOCOLS {
             listen::break_off(session);

@@ -1,6 +1,5 @@
 //! The attempts of a request: each picks a backend, connects, waits for the answer, and may be made again.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,11 +14,11 @@ use super::context::Context;
 use crate::config::{Protocol, Retry};
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
-use crate::forward::deadline::{Deadline, Ends, Limits, Phase};
-use crate::forward::tunnel::PoliteConnect;
+use crate::forward::deadline::{Deadline, Limits, Phase};
 use crate::forward::{answer, peer, retry};
 use crate::interrupt::Interrupt;
 use crate::listen;
+use crate::upstream::backend::Backend;
 use crate::upstream::health::Verdict;
 use crate::upstream::in_flight::InFlight;
 use crate::upstream::outcome::Outcome;
@@ -35,10 +34,16 @@ pub struct Attempt {
     /// From the request's arrival to the head of the answer.
     pub first_byte: Option<Duration>,
     began: Instant,
-    /// How it connects if it may become a tunnel.
-    upgrade: Option<PoliteConnect>,
+    /// Who speaks with the backend.
+    speaker: Speaker,
+    /// Whether it may become a tunnel.
+    upgrade: bool,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
+    /// When a wait of ours must be over, and what it means if it is not.
+    due: Option<(Instant, Reason)>,
+    /// What has come of a wait of ours that was not over then.
+    expired: Option<Reason>,
     /// What ends the request where its connection to the backend is shared.
     interrupt: Option<Arc<Interrupt>>,
     /// Interim answers so far.
@@ -48,6 +53,15 @@ pub struct Attempt {
     /// Whether its answer is left for that of another backend.
     left: bool,
     deadline: Option<Deadline>,
+}
+
+/// Who speaks with the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// We do: HTTP/1.1, which all upgrades are.
+    Us,
+    /// pingora does: HTTP/2.
+    Pingora,
 }
 
 /// Whether there was a body to be sent, which takes the client's time.
@@ -77,8 +91,17 @@ impl Context {
         Ok(destination.upstream.seek(&self.tried, self.affinity, deadline).await?)
     }
 
+    /// Who speaks with the backends of this request.
+    pub(super) fn speaker(&self, session: &Session) -> Speaker {
+        let protocol = self.destination().map(|destination| destination.upstream.config.protocol);
+        match protocol {
+            Some(Protocol::Http2) if !session.is_upgrade_req() => Speaker::Pingora,
+            Some(Protocol::Http1 | Protocol::Http2) | None => Speaker::Us,
+        }
+    }
+
     /// Picks a backend for another attempt, unless one is reserved.
-    pub(super) async fn begin_attempt(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
+    pub(super) async fn begin_attempt(&mut self, session: &mut Session) -> Result<()> {
         // Ends the former attempt first: it is in flight no more.
         self.attempt = None;
         self.wait_before_retry().await;
@@ -92,6 +115,7 @@ impl Context {
             Some(reserved) => Ok(reserved),
             None => self.seek().await,
         };
+        let speaker = self.speaker(session);
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let (in_flight, destination) = match (in_flight, destination) {
             (Ok(in_flight), Some(destination)) => (in_flight, destination),
@@ -104,43 +128,59 @@ impl Context {
                 return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
             }
         };
-        let left = Limits::left(&destination.timeouts, self.began);
-        let now = Instant::now();
         self.attempts += 1;
         self.tried.add(in_flight.index);
-        let upgrade = session.is_upgrade_req().then(PoliteConnect::default);
-        let peer = peer::with_timeouts(in_flight.backend.peer.clone(), &destination.timeouts);
-        let peer = match &upgrade {
-            Some(connect) => peer::for_upgrade(peer, connect.clone()),
-            None => peer,
-        };
         let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
-        let mut peer = peer::within(peer::within(peer, left), per_try);
-        // pingora times no body of HTTP/2.
+        // A session of HTTP/2 times no body.
         let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         // pingora's time for reading runs also while the client is still sending.
-        let shared = upgrade.is_none() && destination.upstream.config.protocol == Protocol::Http2;
         let limits = Some(Limits::new(&destination.timeouts, per_try, self.began, request_body_idle))
-            .filter(|limits| upgrade.is_some() || !session.is_body_empty() || limits.need_watching());
-        let interrupt = (shared && limits.is_some()).then(|| listen::interrupt_of(session));
-        if limits.is_some() {
-            peer.options.read_timeout = None;
-        }
+            .filter(|limits| speaker == Speaker::Us || !session.is_body_empty() || limits.need_watching());
+        let interrupt = (speaker == Speaker::Pingora && limits.is_some()).then(|| listen::interrupt_of(session));
         self.attempt = Some(Attempt {
             in_flight,
             connect: None,
             first_byte: None,
-            began: now,
-            upgrade,
+            began: Instant::now(),
+            speaker,
+            upgrade: session.is_upgrade_req(),
             limits,
+            due: None,
+            expired: None,
             interrupt,
             interim: 0,
             switched: false,
             left: false,
             deadline: None,
         });
-        Ok(Box::new(peer))
+        Ok(())
+    }
+
+    /// The backend of the attempt.
+    pub(super) fn backend(&self) -> Option<Arc<Backend>> {
+        self.attempt.as_ref().map(|attempt| attempt.in_flight.backend.clone())
+    }
+
+    /// What is connected to for the attempt.
+    pub(super) fn peer(&self) -> Result<HttpPeer> {
+        let (Some(attempt), Some(destination)) = (&self.attempt, self.destination()) else {
+            debug_assert!(false, "an attempt has begun");
+            return Err(Error::new(ErrorType::InternalError));
+        };
+        let peer = peer::with_timeouts(attempt.in_flight.backend.peer.clone(), &destination.timeouts);
+        let peer = if attempt.upgrade { peer::for_upgrade(peer) } else { peer };
+        let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
+        let mut peer = peer::within(peer::within(peer, Limits::left(&destination.timeouts, self.began)), per_try);
+        if attempt.limits.is_some() {
+            peer.options.read_timeout = None;
+        }
+        Ok(peer)
+    }
+
+    /// How long the connection of the attempt is kept for others.
+    pub(super) fn keep_alive(&self) -> Duration {
+        self.destination().map_or(Duration::ZERO, |destination| destination.upstream.config.timeouts.keep_alive)
     }
 
     /// A pause before the next attempt, which ends with the time of the whole request.
@@ -153,7 +193,7 @@ impl Context {
     }
 
     /// There is a connection.
-    pub(super) fn connected(&mut self, session: &mut Session, reused: bool, descriptor: RawFd) {
+    pub(super) fn connected(&mut self, session: &mut Session, reused: bool) {
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
@@ -165,18 +205,12 @@ impl Context {
         {
             state.observe(Verdict::Passed, thresholds, "");
         }
-        let ends = match &attempt.upgrade {
-            Some(upgrade) => upgrade.descriptor().map(Ends::Connection),
-            None if destination.upstream.config.protocol == Protocol::Http2 => {
-                attempt.interrupt.clone().map(Ends::Wait)
-            }
-            None => (descriptor >= 0).then_some(Ends::Connection(descriptor)),
-        };
-        if let (Some(limits), Some(ends)) = (attempt.limits, ends) {
-            // What has no body has no end of it that would tell that it is the backend's turn.
-            let bodiless = attempt.upgrade.is_some() || session.is_body_empty();
-            let phase = if bodiless { Phase::FirstByte } else { Phase::Request };
-            attempt.deadline = Some(Deadline::watch(limits, phase, ends));
+        // What has no body has no end of it that would tell that it is the backend's turn.
+        let phase = if session.is_body_empty() { Phase::FirstByte } else { Phase::Request };
+        if let (Some(limits), Some(interrupt)) = (attempt.limits, attempt.interrupt.clone()) {
+            attempt.deadline = Some(Deadline::watch(limits, phase, interrupt));
+        } else if attempt.speaker == Speaker::Us {
+            self.waits_for(phase);
         }
     }
 
@@ -186,7 +220,7 @@ impl Context {
     /// If it cannot be passed on without doubt.
     pub(super) fn answered(&mut self, session: &Session, response: &ResponseHeader) -> Result<()> {
         let Some(attempt) = &mut self.attempt else { return Ok(()) };
-        let asked = session.req_header().headers.get(UPGRADE).filter(|_| attempt.upgrade.is_some());
+        let asked = session.req_header().headers.get(UPGRADE).filter(|_| attempt.upgrade);
         if let Err(Doubt(what)) = answer::check(response, attempt.interim, asked) {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, what).map_err(Error::into_up);
         }
@@ -282,13 +316,49 @@ impl Context {
 
     /// What the attempt waits for from now on. What follows a switch of protocols is a tunnel, also where the
     /// first of it came with the head.
-    pub(super) fn waits_for(&self, phase: Phase) {
-        let Some(attempt) = &self.attempt else { return };
-        let Some(deadline) = &attempt.deadline else { return };
-        deadline.enter(if attempt.switched && phase == Phase::Body { Phase::Tunnel } else { phase });
+    pub(super) fn waits_for(&mut self, phase: Phase) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let phase = if attempt.switched && phase == Phase::Body { Phase::Tunnel } else { phase };
+        match (&attempt.deadline, attempt.speaker) {
+            (Some(deadline), _) => deadline.enter(phase),
+            (None, Speaker::Us) => {
+                attempt.due = attempt.limits.and_then(|limits| limits.due(phase, Instant::now()));
+            }
+            (None, Speaker::Pingora) => {}
+        }
     }
 
-    /// The connection is no longer the attempt's: its number may soon be another's, and must not be shut down.
+    /// When the wait that we are in must be over.
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.attempt.as_ref()?.due?.0)
+    }
+
+    /// When the client must have taken what there is for it, as far as that is not the listener's matter.
+    pub(super) fn client_due(&self) -> Option<Instant> {
+        let attempt = self.attempt.as_ref().filter(|attempt| !attempt.switched)?;
+        attempt.limits?.total()
+    }
+
+    /// Whether the head of the answer has not come yet.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.attempt.as_ref().is_none_or(|attempt| attempt.first_byte.is_none())
+    }
+
+    /// The wait was not over in time.
+    pub(super) fn expire(&mut self) -> Box<Error> {
+        let due = self.attempt.as_ref().and_then(|attempt| attempt.due);
+        self.expire_for(due.map_or(Reason::TotalTimeout, |(_, reason)| reason))
+    }
+
+    /// The request has taken as long as it may.
+    pub(super) fn expire_for(&mut self, reason: Reason) -> Box<Error> {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.expired = Some(reason);
+        }
+        Error::explain(ErrorType::ReadTimedout, "the time is over").into_up()
+    }
+
+    /// Nothing is waited for any more.
     pub(super) fn let_go(&mut self) {
         if let Some(attempt) = &mut self.attempt {
             attempt.deadline = None;
@@ -341,7 +411,7 @@ impl Context {
         }
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
-        let expired = attempt.and_then(|attempt| attempt.deadline.as_ref()).and_then(Deadline::expired);
+        let expired = attempt.and_then(|attempt| attempt.expired.or_else(|| attempt.deadline.as_ref()?.expired()));
         // A body that turned out to be in doubt looks to pingora like one that could not be read.
         let refused = crate::listen::refusal_of(session).or_else(|| self.failed());
         let reason = refused.or(expired).unwrap_or_else(|| reason(&error, answered));

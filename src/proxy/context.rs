@@ -146,6 +146,11 @@ impl Context {
         Origin { identity: &self.identity, rules, host: self.host.as_ref(), id: self.id, trailers: self.trailers }
     }
 
+    /// Whether the client is given the trailers of an answer.
+    pub(super) fn passes_trailers(&self, session: &Session) -> bool {
+        self.trailers || session.req_header().version == http::Version::HTTP_2
+    }
+
     /// The address of the client, behind all proxies that are believed; none over a UNIX socket.
     pub fn client_address(&self) -> Option<IpAddr> {
         self.identity.address

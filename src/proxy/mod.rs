@@ -15,17 +15,21 @@
 //!            ── fail_to_proxy          an answer from the table of failures     failure
 //!            ── logging                access log, metrics                      observe
 //! ```
+//!
+//! Between `upstream_peer` and `logging` pingora calls them for upstreams of HTTP/2, and [`exchange`] for all others.
 
 mod answer;
 mod attempt;
 mod context;
 mod direct;
 mod disclosure;
+mod exchange;
 mod hash_key;
 mod http10;
 mod record;
 mod routing;
 mod sticky;
+mod tunnel;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -45,12 +49,14 @@ use pingora::{Error, Result};
 use crate::admin::Gate;
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
+use crate::forward::http1::Connections;
 use crate::forward::{self, fields, max_forwards};
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
 use crate::snapshot::Current;
 
+use attempt::Speaker;
 pub use context::Context;
 use routing::Next;
 pub use routing::{location_of, rewritten};
@@ -66,6 +72,8 @@ pub struct Proxy {
     pub counters: Arc<Counters>,
     /// Who may know how requests are decided.
     pub gate: Arc<ArcSwap<Gate>>,
+    /// Connections to backends of HTTP/1.1; of this core alone.
+    pub connections: Arc<Connections>,
 }
 
 /// Answers a request that goes to no backend.
@@ -100,6 +108,9 @@ impl ProxyHttp for Proxy {
                 Ok(true)
             }
             Ok(Next::Forward) => match context.reserve(session).await {
+                Ok(()) if context.speaker(session) == Speaker::Us => {
+                    exchange::serve(self, session, context).await.map(|()| true)
+                }
                 Ok(()) => Ok(false),
                 Err(reason) => turn_away(session, context, reason).await,
             },
@@ -112,7 +123,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        context.begin_attempt(session).await
+        context.begin_attempt(session).await?;
+        context.peer().map(Box::new)
     }
 
     fn fail_to_connect(
@@ -130,11 +142,11 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        descriptor: RawFd,
+        _descriptor: RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected(session, reused, descriptor);
+        context.connected(session, reused);
         Ok(())
     }
 
@@ -159,15 +171,10 @@ impl ProxyHttp for Proxy {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        body: &mut Option<Bytes>,
+        _body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
-        // An empty last piece would end a chunked body twice and break the connection's next request
-        // (pingora issue 935).
-        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-            *body = None;
-        }
         context.received(session, end_of_stream);
         context.bound_body(session.body_bytes_read() as u64)
     }

@@ -19,6 +19,7 @@ use super::pick::Ceilings;
 use super::standing::{Against, Standing};
 use crate::config::OutlierDetection;
 use crate::failure::Reason;
+use crate::forward::http1::Owner;
 
 /// No number of milliseconds since anything.
 const FROM_THE_START: u64 = u64::MAX;
@@ -41,6 +42,8 @@ pub struct Backend {
     pub health_is_watched: bool,
     /// What pingora connects to.
     pub peer: HttpPeer,
+    /// What tells connections to it apart from those to others: its address, and how TLS is done with it.
+    pub connections: u64,
     /// What is learnt about it.
     pub state: Arc<State>,
 }
@@ -287,6 +290,12 @@ impl State {
         if let Some(count) = self.failures.get(reason.index()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Owner for State {
+    fn keeps_connections(&self) -> bool {
+        !self.drained()
     }
 }
 

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::backend::{Backend, State};
@@ -240,6 +241,7 @@ impl Upstream {
                 tier: *tier,
                 outlier: config.outlier_detection,
                 health_is_watched: config.health_check.is_some(),
+                connections: peer.reuse_hash(),
                 peer,
                 state,
             }));

@@ -2,6 +2,8 @@
 //!
 //! Sizes, extensions and trailers must be what the grammar says, to the last line end: a lenient reading of any
 //! of them is how requests were smuggled. Data is passed over at one step per piece.
+//! Of requests only the end matters ([`Chunks::read`]); of answers also what is data and what is trailers
+//! ([`Chunks::run`]).
 
 use super::bytes::{is_token, is_value};
 use crate::failure::Reason;
@@ -50,6 +52,17 @@ enum State {
     Complete,
 }
 
+/// What bytes of a chunked body are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sizes, extensions, line ends.
+    Framing,
+    /// What the body consists of.
+    Data,
+    /// The trailer section, from its first byte to the end of its empty line.
+    Trailer,
+}
+
 /// How far a chunked body has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
@@ -82,22 +95,63 @@ impl Chunks {
     /// The reason to refuse the request for.
     pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
         let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty())
+            && !self.are_complete()
+        {
+            at += self.run(rest)?.1;
+        }
+        Ok(at)
+    }
+
+    /// Reads on as far as all bytes are of one kind, and says of which, and how many. None only if there are no bytes, or
+    /// the body is complete.
+    ///
+    /// # Errors
+    /// The reason to refuse the message for.
+    pub fn run(&mut self, bytes: &[u8]) -> Result<(Kind, usize), Reason> {
+        let kind = self.kind();
+        if kind == Kind::Data {
+            let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            self.left -= data as u64;
+            if self.left == 0 {
+                self.state = State::DataCr;
+            }
+            return Ok((kind, data));
+        }
+        let mut at = 0;
         while let Some(byte) = bytes.get(at)
+            && self.kind() == kind
             && self.state != State::Complete
         {
-            if self.state == State::Data {
-                let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
-                self.left -= data as u64;
-                at += data;
-                if self.left == 0 {
-                    self.state = State::DataCr;
-                }
-                continue;
-            }
             self.state = self.next(*byte).ok_or(Reason::BadRequest)?;
             at += 1;
         }
-        Ok(at)
+        Ok((kind, at))
+    }
+
+    /// What the next byte is.
+    fn kind(&self) -> Kind {
+        match self.state {
+            State::Data => Kind::Data,
+            State::Line | State::FieldName | State::FieldValue | State::FieldEnd | State::LastLf | State::Complete => {
+                Kind::Trailer
+            }
+            State::Start
+            | State::Size
+            | State::AfterSize
+            | State::NameStart
+            | State::Name
+            | State::AfterName
+            | State::ValueStart
+            | State::Value
+            | State::Quoted
+            | State::Escaped
+            | State::Unquoted
+            | State::AfterValue
+            | State::SizeEnd
+            | State::DataCr
+            | State::DataLf => Kind::Framing,
+        }
     }
 
     /// The state after one more byte; none where the grammar has no such byte.

@@ -4,6 +4,7 @@
 //! time: a head that is whole and without doubt, and the body that it announces. Values only: no sockets, no
 //! allocation but where a head is refused. What a request asks for is not this module's concern.
 
+pub mod answer;
 mod authority;
 mod body;
 mod bytes;
@@ -12,7 +13,8 @@ mod head;
 
 pub use authority::{Authority, Scheme};
 pub use body::Body;
-pub use bytes::{is_framing_in_disguise, is_path};
+pub use bytes::{are_token, is_framing_in_disguise, is_path};
+pub use chunks::{Chunks, Kind};
 pub use head::{Head, Limits, Reader};
 
 #[cfg(test)]

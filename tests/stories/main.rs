@@ -21,6 +21,7 @@ mod configuring;
 mod daemon;
 mod draining;
 mod error_pages;
+mod exchanges;
 mod explaining;
 mod failures;
 mod forwarding;

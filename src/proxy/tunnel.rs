@@ -1,0 +1,123 @@
+//! A connection that has switched protocols: bytes both ways, until both sides have said all they had to say, or one of them
+//! is gone.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::{ProxyHttp, Session};
+use pingora::{Error, Result};
+
+use super::Proxy;
+use super::context::Context;
+use super::exchange::{Sending, Timer, Undelivered, deliver};
+use crate::failure::Reason;
+use crate::forward::deadline::Phase;
+use crate::forward::http1::Connection;
+use crate::forward::http1::connection::Framing;
+
+/// Which sides still speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speak {
+    Both,
+    /// The client has ended its side, and may still listen.
+    Backend,
+    /// The backend has ended its side, and may still listen.
+    Client,
+}
+
+/// What has happened.
+enum Event {
+    Sent(io::Result<()>),
+    Came(io::Result<Bytes>),
+    Client(Result<Option<Bytes>>),
+    Late,
+}
+
+/// Carries bytes until the tunnel ends.
+///
+/// # Errors
+/// The client is gone, or both sides were silent for too long.
+pub(super) async fn run(
+    proxy: &Proxy,
+    session: &mut Session,
+    context: &mut Context,
+    mut connection: Connection,
+    mut timer: Timer,
+) -> Result<()> {
+    let mut speak = Speak::Both;
+    context.waits_for(Phase::Body);
+    loop {
+        match event(&mut connection, speak, session, context, &mut timer).await {
+            Event::Sent(Ok(())) => context.waits_for(Phase::Body),
+            // It has left; what it has said, the client has.
+            Event::Sent(Err(_)) if speak == Speak::Client => break,
+            Event::Sent(Err(_)) => connection.give_up(),
+            Event::Client(piece) => {
+                let mut piece = piece.map_err(Error::into_down)?;
+                let ended = piece.is_none();
+                proxy.request_body_filter(session, &mut piece, ended, context).await?;
+                let queued = connection.queue_body(&mut Framing::Raw, piece.unwrap_or_default(), ended);
+                debug_assert!(queued.is_ok(), "whatever comes fits");
+                if ended && speak == Speak::Client {
+                    break;
+                }
+                if ended {
+                    speak = Speak::Backend;
+                    connection.queue_end();
+                }
+            }
+            Event::Came(Ok(bytes)) if !bytes.is_empty() => {
+                let mut piece = Some(bytes);
+                proxy.upstream_response_body_filter(session, &mut piece, false, context)?;
+                let tasks = vec![HttpTask::UpgradedBody(piece, false)];
+                match deliver(session, Some(&mut connection), None, &mut timer, tasks).await {
+                    Ok(Sending::Fine | Sending::Broken) => context.waits_for(Phase::Body),
+                    Err(Undelivered::Failed(error)) => return Err(error),
+                    Err(Undelivered::Late) => return Err(context.expire_for(Reason::TotalTimeout)),
+                }
+            }
+            Event::Came(Ok(_)) if speak == Speak::Both => {
+                speak = Speak::Client;
+                session.downstream_session.shutdown().await;
+            }
+            Event::Came(Ok(_) | Err(_)) => break,
+            Event::Late => return Err(context.expire()),
+        }
+    }
+    proxy.upstream_response_body_filter(session, &mut None, true, context)?;
+    Ok(())
+}
+
+async fn event(
+    connection: &mut Connection,
+    speak: Speak,
+    session: &mut Session,
+    context: &Context,
+    timer: &mut Timer,
+) -> Event {
+    let listens = speak != Speak::Backend && !connection.has_unsent();
+    let mut client = pin!(async {
+        if listens { session.downstream_session.read_body_or_idle(false).await } else { pending().await }
+    });
+    poll_fn(|task| {
+        if connection.has_unsent()
+            && let Poll::Ready(sent) = connection.poll_send(task)
+        {
+            return Poll::Ready(Event::Sent(sent));
+        }
+        if speak != Speak::Client
+            && let Poll::Ready(came) = connection.poll_receive(task)
+        {
+            return Poll::Ready(Event::Came(came));
+        }
+        if let Poll::Ready(piece) = client.as_mut().poll(task) {
+            return Poll::Ready(Event::Client(piece));
+        }
+        timer.poll(task, context.due()).map(|()| Event::Late)
+    })
+    .await
+}
