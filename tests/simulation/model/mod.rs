@@ -266,7 +266,7 @@ impl World {
                 if self.is_at(ticket, |stage| matches!(stage, Stage::Waiting(_))) {
                     let refused = self.requests.get(&ticket.request).and_then(|one| match &one.stage {
                         Stage::Waiting(waiting) => Some(one.upstream.shed(Refused::QueueTimeout, waiting.bound)),
-                        _ => None,
+                        Stage::Arriving | Stage::Attempt(_) | Stage::Paused => None,
                     });
                     self.end(ticket.request, End::Failed(refused.map_or(Reason::Internal, Reason::from)));
                 }
