@@ -55,13 +55,8 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
     loop {
         let connection = match proxy.connections.take(backend.connections) {
             Some(connection) => connection,
-            None => {
-                let peer = context.peer()?;
-                match proxy.connections.connect(&peer).await {
-                    Ok(connection) => connection,
-                    Err(error) => return Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
-                }
-            }
+            // In a box: it is rare, and so large that every request would be moved with it.
+            None => Box::pin(connect(proxy, session, context)).await?,
         };
         let reused = connection.reused;
         match over(proxy, session, context, connection, &backend).await {
@@ -71,6 +66,14 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
                 return Err(proxy.error_while_proxy(&backend.peer, session, error, context, reused));
             }
         }
+    }
+}
+
+async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<Connection> {
+    let peer = context.peer()?;
+    match proxy.connections.connect(&peer).await {
+        Ok(connection) => Ok(connection),
+        Err(error) => Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
     }
 }
 
@@ -95,14 +98,11 @@ async fn over(
     mut connection: Connection,
     backend: &Arc<Backend>,
 ) -> Result<(), Ended> {
-    let (reused, descriptor) = (connection.reused, connection.descriptor());
-    proxy.connected_to_upstream(session, reused, &backend.peer, descriptor, None, context).await?;
-    let mut head = request::without_hops(session.req_header())?;
-    proxy.upstream_request_filter(session, &mut head, context).await?;
+    context.connected(session, connection.reused);
     let has_body = !session.is_body_empty();
-    let framing = request::announce(&mut head, has_body)?;
-    connection.queue_head(request::on_the_wire(&head)?);
-    let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Other };
+    let (head, framing) = head(session, context, has_body)?;
+    connection.queue_head(head);
+    let asked = if session.req_header().method == Method::HEAD { Asked::Head } else { Asked::Other };
     let mut exchange = Exchange {
         connection: Some(connection),
         answers: Answers::new(asked),
@@ -110,8 +110,16 @@ async fn over(
         upload: Upload::Coming,
         timer: Timer(None),
     };
-    exchange.first_piece(proxy, session, context, has_body).await?;
+    exchange.first_piece(session, context, has_body).await?;
     exchange.run(proxy, session, context, backend).await
+}
+
+/// The head of the request for the backend, and how its body is framed.
+fn head(session: &Session, context: &Context, has_body: bool) -> Result<(Vec<u8>, Framing)> {
+    let mut head = request::without_hops(session.req_header())?;
+    context.make_ours(session, &mut head)?;
+    let framing = request::announce(&mut head, has_body)?;
+    Ok((request::on_the_wire(&head)?, framing))
 }
 
 /// How far the request's body has come.
@@ -139,6 +147,16 @@ enum Event {
     Late,
 }
 
+/// How it goes on after a part of an answer.
+enum Came {
+    /// With more of the answer, or after its end.
+    More,
+    /// With another protocol.
+    Switched,
+    /// Not at all, once the client has what came before.
+    Fault(Box<Error>),
+}
+
 struct Exchange {
     /// None once it was given away for others.
     connection: Option<Connection>,
@@ -150,21 +168,15 @@ struct Exchange {
 
 impl Exchange {
     /// What is at hand of the body leaves with the head.
-    async fn first_piece(
-        &mut self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        has_body: bool,
-    ) -> Result<()> {
+    async fn first_piece(&mut self, session: &mut Session, context: &mut Context, has_body: bool) -> Result<()> {
         if !has_body {
-            return self.pass_on(proxy, session, context, None).await;
+            return self.pass_on(session, context, None);
         }
         session.as_mut().enable_retry_buffering();
         // What a former attempt has read already.
         let kept = session.get_retry_buffer();
         if kept.is_some() || session.is_body_done() {
-            return self.pass_on(proxy, session, context, kept).await;
+            return self.pass_on(session, context, kept);
         }
         let at_hand = {
             let mut read = pin!(session.downstream_session.read_body_or_idle(false));
@@ -173,7 +185,7 @@ impl Exchange {
         match at_hand {
             Poll::Ready(piece) => {
                 let piece = piece.map_err(Error::into_down)?;
-                self.pass_on(proxy, session, context, piece).await
+                self.pass_on(session, context, piece)
             }
             Poll::Pending => Ok(()),
         }
@@ -192,7 +204,7 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, &self.answers, session, context.due(), &mut self.timer).await {
+            match event(connection, self.upload, &self.answers, session, context, &mut self.timer).await {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -211,7 +223,8 @@ impl Exchange {
                     let switched = self.answer(proxy, session, context, backend, bytes).await?;
                     if switched {
                         let Some(connection) = self.connection else { return Ok(()) };
-                        return Ok(tunnel::run(proxy, session, context, connection, self.timer).await?);
+                        let tunnel = tunnel::run(proxy, session, context, connection, self.timer);
+                        return Ok(Box::pin(tunnel).await?);
                     }
                 }
                 Event::Came(Err(error)) => {
@@ -220,7 +233,7 @@ impl Exchange {
                 Event::Client(piece) => {
                     let piece = piece.map_err(Error::into_down)?;
                     if self.upload == Upload::Coming {
-                        self.pass_on(proxy, session, context, piece).await?;
+                        self.pass_on(session, context, piece)?;
                     } else {
                         debug_assert!(false, "a client has nothing to say after its request");
                         self.upload = Upload::Broken;
@@ -245,15 +258,9 @@ impl Exchange {
     }
 
     /// Gives a piece of the request's body to the backend.
-    async fn pass_on(
-        &mut self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        mut piece: Option<Bytes>,
-    ) -> Result<()> {
+    fn pass_on(&mut self, session: &mut Session, context: &mut Context, piece: Option<Bytes>) -> Result<()> {
         let ended = piece.is_none() || session.is_body_done();
-        proxy.request_body_filter(session, &mut piece, ended, context).await?;
+        context.body_came(session, ended)?;
         if ended {
             self.upload = Upload::Whole;
         }
@@ -279,22 +286,45 @@ impl Exchange {
         backend: &Arc<Backend>,
         bytes: Bytes,
     ) -> Result<bool> {
+        let mut tasks = Vec::with_capacity(2);
+        let came = self.parts(proxy, session, context, bytes, &mut tasks)?;
+        self.release(proxy, context, backend);
+        if !tasks.is_empty() {
+            self.deliver(session, context, tasks).await?;
+        }
+        match came {
+            Came::More => Ok(false),
+            Came::Switched => Ok(true),
+            Came::Fault(error) => Err(error),
+        }
+    }
+
+    /// What has come of the answer, as the client's session takes it.
+    fn parts(
+        &mut self,
+        proxy: &Proxy,
+        session: &mut Session,
+        context: &mut Context,
+        bytes: Bytes,
+        tasks: &mut Vec<HttpTask>,
+    ) -> Result<Came> {
         let ended = bytes.is_empty();
         self.answers.take(bytes);
-        let mut tasks = Vec::with_capacity(2);
         let mut switched = false;
-        let fault = loop {
+        loop {
             let part = match self.answers.part() {
                 Ok(Some(part)) => part,
                 Ok(None) if ended && self.answers.ends() => Part::End(None),
-                Ok(None) if ended => break Some(ended_early()),
-                Ok(None) => break None,
-                Err(Fault(what)) => break Some(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()),
+                Ok(None) if ended => return Ok(Came::Fault(ended_early())),
+                Ok(None) => return Ok(if switched { Came::Switched } else { Came::More }),
+                Err(Fault(what)) => {
+                    return Ok(Came::Fault(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()));
+                }
             };
             match part {
                 Part::Head(mut head) => {
                     switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
-                    self.filter(proxy, session, context, &mut head).await?;
+                    self.filter(proxy, session, context, &mut head)?;
                     tasks.push(HttpTask::Header(head, false));
                 }
                 Part::Body(piece) => {
@@ -311,29 +341,21 @@ impl Exchange {
                         (None, Some(HttpTask::Header(_, end) | HttpTask::Body(_, end))) => *end = true,
                         (None, _) => tasks.push(HttpTask::Body(None, true)),
                     }
-                    break None;
+                    return Ok(if switched { Came::Switched } else { Came::More });
                 }
             }
-        };
-        self.release(proxy, context, backend);
-        if !tasks.is_empty() {
-            self.deliver(session, context, tasks).await?;
-        }
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok(switched),
         }
     }
 
     /// The phases of a head.
-    async fn filter(
+    fn filter(
         &self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
         head: &mut ResponseHeader,
     ) -> Result<()> {
-        proxy.upstream_response_filter(session, head, context).await?;
+        context.take_answer(session, head)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if session.is_upgrade(head) != Some(true) {
                 return Err(
@@ -348,7 +370,7 @@ impl Exchange {
                 head.insert_header(TRANSFER_ENCODING, "chunked")?;
             }
         }
-        proxy.response_filter(session, head, context).await
+        proxy.give_answer(session, head, context)
     }
 
     /// Lets others have the connection, before the client has taken the answer, if nothing more is to come over it.
@@ -427,7 +449,7 @@ async fn event(
     upload: Upload,
     answers: &Answers,
     session: &mut Session,
-    due: Option<Instant>,
+    context: &mut Context,
     timer: &mut Timer,
 ) -> Event {
     let listens = match upload {
@@ -459,7 +481,7 @@ async fn event(
         if let Poll::Ready(piece) = client.as_mut().poll(task) {
             return Poll::Ready(Event::Client(piece));
         }
-        timer.poll(task, due).map(|()| Event::Late)
+        timer.poll(task, context.due()).map(|()| Event::Late)
     })
     .await
 }

@@ -3,7 +3,7 @@
 //! What is in doubt is a [`Fault`], and what is left over behind an answer makes its connection one that is not used again.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use crate::wire::answer::{Fault, Field, Head, Limits, Reader, Says};
@@ -11,6 +11,9 @@ use crate::wire::{Chunks, Kind};
 
 /// The largest head that is read.
 const LIMITS: Limits = Limits { bytes: 256 * 1024, fields: 256 };
+
+/// Fields for which there is room besides the backend's.
+const OURS: usize = 2;
 
 /// A part of an answer.
 #[derive(Debug)]
@@ -145,13 +148,10 @@ impl Answers {
         let bytes = self.held.split_to(head.length);
         let fault = Fault("a head that cannot be represented");
         let status = head.status.status;
-        let mut response = ResponseHeader::build_no_case(status, Some(head.fields.len() + 2)).map_err(|_| fault)?;
-        response.set_version(if head.status.old { Version::HTTP_10 } else { Version::HTTP_11 });
-        let reason = bytes.get(head.status.reason.clone()).unwrap_or_default();
-        if response.status.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason) {
-            // What is not UTF-8 has no other representation; nobody reads it.
-            response.set_reason_phrase(std::str::from_utf8(reason).ok()).map_err(|_| fault)?;
-        }
+        let mut response = Response::new(()).into_parts().0;
+        response.status = StatusCode::from_u16(status).map_err(|_| fault)?;
+        response.version = if head.status.old { Version::HTTP_10 } else { Version::HTTP_11 };
+        response.headers = HeaderMap::with_capacity(head.fields.len() + OURS);
         for field in &head.fields {
             // RFC 9112, section 6.3: the chunks count, and whoever is told both may think otherwise.
             if field.says == Says::Length && head.framing.chunked {
@@ -159,7 +159,13 @@ impl Answers {
                 continue;
             }
             let name = HeaderName::from_bytes(bytes.get(field.name.clone()).unwrap_or_default()).map_err(|_| fault)?;
-            response.append_header(name, value(&bytes, field).ok_or(fault)?).map_err(|_| fault)?;
+            response.headers.try_append(name, value(&bytes, field).ok_or(fault)?).map_err(|_| fault)?;
+        }
+        let mut response = ResponseHeader::from(response);
+        let reason = bytes.get(head.status.reason.clone()).unwrap_or_default();
+        if response.status.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason) {
+            // What is not UTF-8 has no other representation; nobody reads it.
+            response.set_reason_phrase(std::str::from_utf8(reason).ok()).map_err(|_| fault)?;
         }
         let framing = head.framing;
         self.stage = match status {
