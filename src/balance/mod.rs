@@ -10,6 +10,8 @@
 
 pub mod ejection;
 mod hash;
+pub mod lately;
+pub mod latencies;
 pub mod least_request;
 mod maglev;
 pub mod outlier;

@@ -24,6 +24,7 @@ mod context;
 mod direct;
 mod disclosure;
 mod exchange;
+mod hedge;
 mod record;
 mod routing;
 mod sticky;

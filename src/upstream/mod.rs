@@ -3,11 +3,13 @@
 //! An [`Upstream`] is immutable but for what is learnt; the list of backends, the selector over it and the
 //! way back from an address to the list are one value, built when the configuration turns.
 
+mod answer_times;
 pub mod backend;
 pub mod conduct;
 mod hash_key;
 pub mod health;
 pub mod health_check;
+mod hedge;
 pub mod in_flight;
 mod latency;
 pub mod operator;
@@ -31,9 +33,12 @@ use std::time::Instant;
 use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
+use self::answer_times::AnswerTimes;
 use self::backend::{Backend, State};
 pub use self::hash_key::Hashable;
 use self::health::Thresholds;
+use self::hedge::Hedges;
+pub use self::hedge::UnderWay;
 use self::pick::Panic;
 pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
@@ -83,6 +88,10 @@ pub struct UpstreamState {
     pub conduct: conduct::Group,
     /// Whether health is ignored.
     pub panic: Panic,
+    /// How long answers took lately.
+    pub answer_times: AnswerTimes,
+    /// How hedges went.
+    pub hedges: Hedges,
     requests: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
@@ -101,6 +110,8 @@ impl UpstreamState {
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
+            answer_times: AnswerTimes::new(now),
+            hedges: Hedges::default(),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
@@ -239,16 +250,21 @@ impl Upstream {
         self.state.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since
-    /// only some of its routes retry, it is the default.
+    /// Whether the budget allows one more retry; takes it from the budget if so.
     pub fn take_retry(&self, now: Instant) -> bool {
-        let share = self.config.retry.unwrap_or_default().budget;
-        let requests = self.state.requests.load(Ordering::Relaxed);
-        let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = budget.take(requests, share, now);
+        let taken = self.draw(now);
         let counter = if taken { &self.state.retries } else { &self.state.retries_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         taken
+    }
+
+    /// Draws one attempt more than the first from the budget, if it allows that. Where the upstream has no budget, since only
+    /// some of its routes retry, it is the default.
+    fn draw(&self, now: Instant) -> bool {
+        let share = self.config.retry.unwrap_or_default().budget;
+        let requests = self.state.requests.load(Ordering::Relaxed);
+        let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.take(requests, share, now)
     }
 
     /// How many verdicts turn a backend; none if its health is not watched.
