@@ -7,6 +7,7 @@
 
 mod access_log;
 mod action;
+mod adaptive_concurrency;
 mod address;
 mod admin;
 mod balance;
@@ -54,6 +55,7 @@ use std::time::Duration;
 pub(crate) use access_log::template_pieces;
 pub use access_log::{AccessLog, LogPath};
 pub use action::{Key, Redirect, Respond, Split};
+pub use adaptive_concurrency::AdaptiveConcurrency;
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use crate::balance::gradient::{Mode, Rules};
 use crate::balance::queue::Shed;
 use crate::forward::header_rules::{HeaderRules, Value};
 use crate::forward::rewrite::{PathRewrite, Rewrite};
@@ -96,7 +97,7 @@ fn every_key_of_a_listener_changes_it() {
 fn every_key_of_an_upstream_changes_it() {
     let config = parsed(&file(
         "",
-        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    outlier_detection: { consecutive_failures: 7, ejection: 8s, max_ejected: 20%, stalls: off }\n    circuit_breaker: { requests_per_backend: 5, requests: 9, queue: 3, queue_timeout: 2s, shed: oldest }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset], backoff: { base: 5ms, max: 6ms } }\n    sticky: { cookie: { name: stay, max_age: 1h, secret_file: stay.secret } }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
+        "    balance: { maglev: { key: path } }\n    panic_threshold: 30%\n    slow_start: 20s\n    outlier_detection: { consecutive_failures: 7, ejection: 8s, max_ejected: 20%, stalls: off }\n    circuit_breaker: { requests_per_backend: 5, requests: 9, queue: 3, queue_timeout: 2s, shed: oldest }\n    adaptive_concurrency: { mode: observe, min_limit: 2, max_limit: 99, percentile: 90%, tolerance: 10%, measure_interval: 5s, measure_jitter: 3%, measure_requests: 7 }\n    health_check: { interval: 9s, timeout: 2s, healthy_after: 4, unhealthy_after: 5 }\n    retry: { attempts: 1, budget: 5%, on: [reset], backoff: { base: 5ms, max: 6ms } }\n    sticky: { cookie: { name: stay, max_age: 1h, secret_file: stay.secret } }\n    timeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: 4s, keep_alive: 5s, tunnel: 6s }\n    limits: { request_body: 7MiB }\n    protocol: http2\n    tls: { server_name: app.example, ca: ca.pem, verify: on, certificate: a.pem, key: /b.key }",
         "",
     ));
     let expected = Upstream {
@@ -122,6 +123,18 @@ fn every_key_of_an_upstream_changes_it() {
             requests_per_backend: Limit::At(5),
             requests: Limit::At(9),
             queue: Some(Queue { length: 3, timeout: Duration::from_secs(2), shed: Shed::Oldest }),
+        }),
+        adaptive_concurrency: Some(AdaptiveConcurrency {
+            mode: Mode::Observe,
+            rules: Rules {
+                least: 2,
+                most: 99,
+                percentile: Percent::clamped(90),
+                tolerance: Percent::clamped(10),
+                interval: Duration::from_secs(5),
+                jitter: Percent::clamped(3),
+                requests: 7,
+            },
         }),
         retry: Some(Retry {
             attempts: 1,

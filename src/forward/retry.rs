@@ -75,6 +75,7 @@ pub const fn leaves_others(reason: Reason) -> bool {
         | Reason::Overloaded
         | Reason::QueueFull
         | Reason::QueueTimeout
+        | Reason::AdaptiveLimit
         | Reason::TotalTimeout
         | Reason::ClientGone
         | Reason::Internal => false,

@@ -543,6 +543,7 @@ impl From<Refused> for Reason {
             Refused::Overloaded => Reason::Overloaded,
             Refused::QueueFull => Reason::QueueFull,
             Refused::QueueTimeout => Reason::QueueTimeout,
+            Refused::AdaptiveLimit => Reason::AdaptiveLimit,
         }
     }
 }

@@ -5,19 +5,19 @@
 //! a hedge has won, it counts with what it had waited by then: its answer would have taken longer, and so lies beyond the percentile
 //! in any case. Without that the slowest would never be counted, and what counts as slow would become ever less.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::counts::Counts;
 use crate::balance::lately::Lately;
-use crate::balance::latencies::{SCALE, Window, step};
 use crate::config::Percentile;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct AnswerTimes {
-    /// By their step on the scale, since the last look. None before the first.
-    counts: OnceLock<Box<[AtomicU32]>>,
+    /// Since the last look; nothing before the first.
+    counts: OnceLock<Counts>,
     lately: Mutex<Lately>,
     /// In microseconds; 0 before it is known.
     percentiles: [AtomicU64; Percentile::ALL.len()],
@@ -34,10 +34,7 @@ impl AnswerTimes {
 
     /// An answer took so long to begin.
     pub fn observe(&self, took: Duration) {
-        let counts = self.counts.get_or_init(|| (0..SCALE).map(|_| AtomicU32::new(0)).collect());
-        if let Some(count) = counts.get(step(took)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.counts.get_or_init(Counts::new).add(took);
     }
 
     /// How long answers took at most, but for the slowest; none before enough are known.
@@ -49,15 +46,8 @@ impl AnswerTimes {
     /// Takes into account what was counted since the last time.
     pub(super) fn learn(&self, now: Instant) {
         let Some(counts) = self.counts.get() else { return };
-        let mut window = Window::default();
-        for (step, count) in counts.iter().enumerate() {
-            // Most have counted nothing.
-            if count.load(Ordering::Relaxed) > 0 {
-                window.add(step, count.swap(0, Ordering::Relaxed));
-            }
-        }
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.add(&window, now);
+        lately.add(&counts.take(), now);
         for (percentile, known) in Percentile::ALL.into_iter().zip(&self.percentiles) {
             let micros = lately.percentile(percentile.share()).map_or(0, |took| took.as_micros().max(1));
             known.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -5,7 +5,9 @@
 
 mod answer_times;
 pub mod backend;
+pub mod concurrency;
 pub mod conduct;
+mod counts;
 mod hash_key;
 pub mod health;
 pub mod health_check;
@@ -27,18 +29,20 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
 use self::answer_times::AnswerTimes;
 use self::backend::{Backend, State};
+use self::concurrency::{Began, Concurrency};
 pub use self::hash_key::Hashable;
 use self::health::Thresholds;
 use self::hedge::Hedges;
 pub use self::hedge::UnderWay;
+use self::outcome::Outcome;
 use self::pick::Panic;
 pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
@@ -82,6 +86,8 @@ pub struct UpstreamState {
     most: AtomicUsize,
     /// Those who wait for room.
     pub queue: queue::Queue,
+    /// How many are found to be carried at once; made when it is first configured.
+    concurrency: OnceLock<Box<Concurrency>>,
     /// How often any backend has turned fit or unfit.
     turns: AtomicU32,
     /// What the conduct of its backends has in common.
@@ -92,7 +98,8 @@ pub struct UpstreamState {
     pub answer_times: AnswerTimes,
     /// How hedges went.
     pub hedges: Hedges,
-    requests: AtomicU64,
+    /// Requests that were served, which earn the budget of retries.
+    served: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
     budget: Mutex<RetryBudget>,
@@ -107,15 +114,16 @@ impl UpstreamState {
             most_each: AtomicUsize::new(Ceilings::NONE.each),
             most: AtomicUsize::new(Ceilings::NONE.all),
             queue: queue::Queue::default(),
+            concurrency: OnceLock::new(),
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
             answer_times: AnswerTimes::new(now),
             hedges: Hedges::default(),
-            requests: AtomicU64::new(0),
+            served: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
-            budget: Mutex::new(RetryBudget::new(now)),
+            budget: Mutex::default(),
         }
     }
 
@@ -144,7 +152,30 @@ impl UpstreamState {
     }
 
     fn has_room(&self, ceilings: Ceilings) -> bool {
-        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.all
+        self.under_ceilings() < ceilings.all
+    }
+
+    /// Requests in flight that take a place under the ceilings: all but tunnels.
+    fn under_ceilings(&self) -> usize {
+        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed))
+    }
+
+    /// What an attempt finds that has just begun.
+    fn began(&self) -> Began {
+        match self.concurrency.get() {
+            Some(concurrency) if concurrency.is_quiet(self.under_ceilings()) => Began::AmongFew,
+            Some(_) | None => Began::AmongOthers,
+        }
+    }
+
+    /// An attempt took so long, and ended so, if it ended.
+    fn observe(&self, outcome: Option<Outcome>, took: Duration, began: Began) {
+        if outcome == Some(Outcome::Served) {
+            self.served.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(concurrency) = self.concurrency.get() {
+            concurrency.observe(outcome, took, began);
+        }
     }
 
     /// How many may be in flight.
@@ -245,11 +276,6 @@ impl Upstream {
         Upstream { sticky, ..self }
     }
 
-    /// Counts a request, which earns its share of the retry budget.
-    pub fn count_request(&self) {
-        self.state.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Whether the budget allows one more retry; takes it from the budget if so.
     pub fn take_retry(&self, now: Instant) -> bool {
         let taken = self.draw(now);
@@ -262,9 +288,9 @@ impl Upstream {
     /// some of its routes retry, it is the default.
     fn draw(&self, now: Instant) -> bool {
         let share = self.config.retry.unwrap_or_default().budget;
-        let requests = self.state.requests.load(Ordering::Relaxed);
+        let served = self.state.served.load(Ordering::Relaxed);
         let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.take(requests, share, now)
+        budget.take(served, share, now)
     }
 
     /// How many verdicts turn a backend; none if its health is not watched.

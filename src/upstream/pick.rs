@@ -242,16 +242,27 @@ impl Upstream {
 
     /// The configuration of this upstream is in force from now on, also for requests that began before and wait.
     pub fn take_effect(&self, now: Instant) {
+        self.follow_concurrency(now);
+        self.state.set_ceilings(self.ceilings());
+        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref), now);
+    }
+
+    /// The ceilings of the file.
+    pub(super) fn configured_ceilings(&self) -> Ceilings {
         let count = |limit: Limit| match limit {
             Limit::Unlimited => usize::MAX,
             Limit::At(most) => usize::try_from(most).unwrap_or(usize::MAX),
         };
-        let ceilings = self.config.circuit_breaker.map_or(Ceilings::NONE, |breaker| Ceilings {
+        self.config.circuit_breaker.map_or(Ceilings::NONE, |breaker| Ceilings {
             each: count(breaker.requests_per_backend),
             all: count(breaker.requests),
-        });
-        self.state.set_ceilings(ceilings);
-        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref), now);
+        })
+    }
+
+    /// The ceilings of the file, or the limit that was found where that is lower.
+    pub(super) fn ceilings(&self) -> Ceilings {
+        let Ceilings { each, all } = self.configured_ceilings();
+        Ceilings { each, all: self.found_ceiling().map_or(all, |found| found.min(all)) }
     }
 
     /// A backend whose probe is due, and is this request.

@@ -1,5 +1,5 @@
-//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, where there is room again, how long
-//! answers take.
+//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, how many requests are carried,
+//! where there is room again, how long answers take.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,15 +24,16 @@ pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
         for upstream in &upstreams {
-            upstream.watch(ticks, Instant::now());
+            upstream.watch(ticks, Instant::now(), fastrand::f64());
         }
     }
 }
 
 impl Upstream {
-    /// All that is done at a tick; `ticks` counts them.
-    pub fn watch(&self, ticks: u32, now: Instant) {
+    /// All that is done at a tick; `ticks` counts them, `chance` is from 0 to 1.
+    pub fn watch(&self, ticks: u32, now: Instant, chance: f64) {
         self.tick(now);
+        self.steer(now, chance);
         // A backend may have come back, or a reload raised a ceiling.
         self.call_if_room();
         if ticks.is_multiple_of(TICKS_PER_LOOK) {

@@ -16,6 +16,7 @@ mod balancing;
 mod body_limits;
 mod ceilings;
 mod client_certificates;
+mod concurrency;
 mod configuring;
 mod daemon;
 mod draining;

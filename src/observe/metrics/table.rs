@@ -153,6 +153,14 @@ families! {
         "Requests that waited since all backends had as many as they may."
     SHED_TOTAL Counter "evenkeel_shed_total" [Upstream]
         "Requests that were refused since all backends had as many as they may."
+    CONCURRENCY_LIMIT Gauge "evenkeel_concurrency_limit" [Upstream]
+        "Requests at once that the backends are found to carry. Absent without adaptive_concurrency."
+    CONCURRENCY_MINIMAL_LATENCY_SECONDS Gauge "evenkeel_concurrency_minimal_latency_seconds" [Upstream]
+        "Time to the head of an answer while few requests are in flight. Absent before it was measured."
+    CONCURRENCY_BEYOND_TOTAL Counter "evenkeel_concurrency_beyond_total" [Upstream]
+        "Requests that came when the limit was reached: they waited or were refused, or would have where it is only observed."
+    CONCURRENCY_REFUSED_TOTAL Counter "evenkeel_concurrency_refused_total" [Upstream]
+        "Requests that were refused since the limit was reached."
     BACKEND_HEALTHY Gauge "evenkeel_backend_healthy" [Upstream Backend]
         "1 if the backend is fit to serve, else 0."
     BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]
