@@ -19,13 +19,16 @@ SOAK := $(if $(filter file,$(origin DURATION)),20m,$(DURATION))
 # Arguments of `make abuse`, as in: make abuse ABUSE="--rounds 3"
 ABUSE ?=
 
+# Arguments of `make resilience`, as in: make resilience RESILIENCE="--seconds 5 --rounds 1 --only silent"
+RESILIENCE ?=
+
 # Arguments of `make measure-reload`, as in: make measure-reload RELOAD="--seconds 5"
 RELOAD ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
-        load-wrk load-h2load load-oha yardstick traffic bench bench-quick bench-scale soak abuse measure-reload measure-picks plots \
-        release-pgo audit
+        load-wrk load-h2load load-oha yardstick traffic bench bench-quick bench-scale soak abuse resilience measure-reload measure-picks \
+        plots release-pgo audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -115,6 +118,9 @@ soak: release traffic ## Mixed load for a while (DURATION=20m): do memory and de
 
 abuse: release ## Measure healthy clients and memory beside hostile ones (ABUSE="--only silent"); writes docs/security.md
 	bench/abuse --write $(ABUSE)
+
+resilience: release ## Measure clients beside sick backends, against nginx and HAProxy (RESILIENCE="--only silent"); writes docs/balancing.md
+	bench/resilience --write $(RESILIENCE)
 
 measure-reload: release ## Measure reloads of 10,000 routes and backends (RELOAD="--seconds 5"); writes docs/benchmarks.md
 	bench/reload --write $(RELOAD)

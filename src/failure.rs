@@ -37,6 +37,8 @@ pub enum Reason {
     QueueFull,
     /// The same, and no room came in time.
     QueueTimeout,
+    /// As many requests are in flight as the backends are found to carry.
+    AdaptiveLimit,
     /// No connection: refused, unreachable.
     ConnectFailed,
     /// No connection in time.
@@ -63,7 +65,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Reason; 24] = [
+    pub const ALL: [Reason; 25] = [
         Reason::BadRequest,
         Reason::RequestTimeout,
         Reason::HeaderTooLarge,
@@ -77,6 +79,7 @@ impl Reason {
         Reason::Overloaded,
         Reason::QueueFull,
         Reason::QueueTimeout,
+        Reason::AdaptiveLimit,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
         Reason::TlsFailed,
@@ -111,6 +114,7 @@ impl Reason {
             Reason::Overloaded => "overloaded",
             Reason::QueueFull => "queue_full",
             Reason::QueueTimeout => "queue_timeout",
+            Reason::AdaptiveLimit => "adaptive_limit",
             Reason::ConnectFailed => "connect_failed",
             Reason::ConnectTimeout => "connect_timeout",
             Reason::TlsFailed => "tls_failed",
@@ -137,9 +141,11 @@ impl Reason {
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
-            Reason::NoBackend | Reason::Overloaded | Reason::QueueFull | Reason::QueueTimeout => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Reason::NoBackend
+            | Reason::Overloaded
+            | Reason::QueueFull
+            | Reason::QueueTimeout
+            | Reason::AdaptiveLimit => StatusCode::SERVICE_UNAVAILABLE,
             Reason::ConnectFailed | Reason::TlsFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
             Reason::ConnectTimeout
             | Reason::FirstByteTimeout
@@ -168,6 +174,9 @@ impl Reason {
             Reason::QueueFull => "the servers for this request have as much to do as they can, and too many wait",
             Reason::QueueTimeout => {
                 "the servers for this request have as much to do as they can, and no room came in time"
+            }
+            Reason::AdaptiveLimit => {
+                "the servers for this request take longer than usual, and more would make all late"
             }
             Reason::ConnectFailed => "the server for this request cannot be reached",
             Reason::ConnectTimeout => "the server for this request cannot be reached in time",

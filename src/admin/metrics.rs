@@ -14,6 +14,7 @@ use crate::observe::metrics::{Exposition, Family, Value, process, table};
 use crate::server::Running;
 use crate::snapshot::Snapshot;
 use crate::upstream;
+use crate::upstream::concurrency::Found;
 
 /// The whole exposition.
 pub fn expose(running: &Running, started: SystemTime) -> String {
@@ -23,6 +24,7 @@ pub fn expose(running: &Running, started: SystemTime) -> String {
     listener_families(&mut out, &snapshot);
     request_families(&mut out, running, &snapshot);
     backend_families(&mut out, &snapshot);
+    concurrency_families(&mut out, &snapshot);
     out.finish()
 }
 
@@ -158,6 +160,12 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
             }
         }
     }
+    out.family(&table::HEDGES_TOTAL);
+    for upstream in &snapshot.upstreams {
+        for (state, count) in upstream.state.hedges.counts() {
+            out.sample(&[(Upstream, &upstream.name), (State, state)], count);
+        }
+    }
     type Total = fn(&upstream::UpstreamState) -> u64;
     out.family(&table::UPSTREAM_PANIC);
     for upstream in &snapshot.upstreams {
@@ -176,6 +184,29 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
         out.family(family);
         for upstream in &snapshot.upstreams {
             out.sample(&[(Upstream, &upstream.name)], read(&upstream.state));
+        }
+    }
+}
+
+fn concurrency_families(out: &mut Exposition, snapshot: &Snapshot) {
+    let found: Vec<(&str, Found)> = snapshot
+        .upstreams
+        .iter()
+        .filter_map(|upstream| upstream.concurrency().map(|(_, found)| (upstream.name.as_str(), found)))
+        .collect();
+    type Read = fn(&Found) -> Option<Value>;
+    let families: [(&Family, Read); 4] = [
+        (&table::CONCURRENCY_LIMIT, |found| Some(Value::from(found.limit as u64))),
+        (&table::CONCURRENCY_MINIMAL_LATENCY_SECONDS, |found| Some(Value::from(found.minimal?.as_secs_f64()))),
+        (&table::CONCURRENCY_BEYOND_TOTAL, |found| Some(Value::from(found.beyond))),
+        (&table::CONCURRENCY_REFUSED_TOTAL, |found| Some(Value::from(found.refused))),
+    ];
+    for (family, read) in families {
+        out.family(family);
+        for (upstream, found) in &found {
+            if let Some(value) = read(found) {
+                out.sample(&[(Upstream, upstream)], value);
+            }
         }
     }
 }

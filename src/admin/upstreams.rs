@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::balance::gradient::Mode;
+use crate::balance::tiers::Health;
 use crate::failure::Reason;
 use crate::server::Running;
 use crate::upstream::Upstream;
 use crate::upstream::backend::Backend;
+use crate::upstream::concurrency::Found;
 use crate::upstream::standing::Against;
 
 pub fn read(running: &Running) -> Value {
@@ -19,7 +22,21 @@ fn one(upstream: &Upstream) -> Value {
         "in_flight": upstream.state.in_flight(),
         "retries": upstream.state.retries(),
         "retries_refused": upstream.state.retries_refused(),
+        "queue": upstream.state.queue.length(),
+        "panic": upstream.serving().health == Health::Ignored,
+        "concurrency": upstream.concurrency().map(|(mode, found)| of_concurrency(mode, found)),
         "backends": backends,
+    })
+}
+
+fn of_concurrency(mode: Mode, found: Found) -> Value {
+    json!({
+        "mode": mode.token(),
+        "limit": found.limit,
+        "minimal_latency_seconds": found.minimal.map(|minimal| minimal.as_secs_f64()),
+        "measuring": found.is_measuring,
+        "beyond": found.beyond,
+        "refused": found.refused,
     })
 }
 
@@ -36,7 +53,7 @@ pub fn of_backend(upstream: &Upstream, backend: &Backend) -> Value {
         "name": backend.name,
         "state": against.map_or("fit", Against::token),
         "healthy": !state.standing.has(Against::Unreachable),
-        "why": state.unfit_because(),
+        "why": state.unfit_because().or_else(|| Some(state.conduct.cause()?.token().into())),
         "checked": upstream.config.health_check.is_some(),
         "drained": state.drained(),
         "tier": backend.tier,

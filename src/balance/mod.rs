@@ -1,6 +1,5 @@
 //! How an upstream picks a backend: pure policies over places and weights; and when one is not picked: tiers, panic,
-//! slow start, outliers and
-//! their ejection, the line of those who wait for room.
+//! slow start, outliers and their ejection, how many requests a group carries, the line of those who wait for room.
 //!
 //! A policy knows weights and order, nothing of health: whoever asks says which places it accepts. What a policy
 //! weighs (requests in flight, latency), the time and the chance are arguments too, so that a seed replays every pick.
@@ -9,7 +8,10 @@
 //! A pick takes no lock and allocates nothing.
 
 pub mod ejection;
+pub mod gradient;
 mod hash;
+pub mod lately;
+pub mod latencies;
 pub mod least_request;
 mod maglev;
 pub mod outlier;

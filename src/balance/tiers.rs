@@ -41,11 +41,12 @@ pub fn serving(tiers: impl Iterator<Item = Fit>, threshold: Option<Percent>) -> 
         if fit.fit > 0 && enough {
             return Serving { tier, health: Health::Heeded };
         }
-        if best.is_none_or(|(_, best)| fit.fit * best.of > best.fit * fit.of) {
+        // A tier that is drained has nobody whose health could be ignored.
+        if fit.of > 0 && best.is_none_or(|(_, best)| fit.fit * best.of > best.fit * fit.of) {
             best = Some((tier, fit));
         }
     }
-    let health = if threshold.is_some() { Health::Ignored } else { Health::Heeded };
+    let health = if threshold.is_some() && best.is_some() { Health::Ignored } else { Health::Heeded };
     Serving { tier: best.map_or(0, |(tier, _)| tier), health }
 }
 
@@ -72,6 +73,13 @@ mod tests {
         assert_eq!(of(&[(1, 4), (1, 4)], Some(50)), (0, Health::Ignored));
         assert_eq!(of(&[(0, 1)], Some(50)), (0, Health::Ignored));
         assert_eq!(of(&[(0, 4), (0, 2)], Some(50)), (0, Health::Ignored));
+    }
+
+    #[test]
+    fn where_all_are_drained_it_is_no_panic_and_a_drained_tier_hides_no_other() {
+        assert_eq!(of(&[(0, 0)], Some(50)), (0, Health::Heeded));
+        assert_eq!(of(&[], Some(50)), (0, Health::Heeded));
+        assert_eq!(of(&[(0, 0), (0, 2)], Some(50)), (1, Health::Ignored));
     }
 
     #[test]

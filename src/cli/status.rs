@@ -133,6 +133,20 @@ fn page(seen: &Value, former: Option<&Value>) -> String {
         })
     });
     table(&mut out, &["upstream", "backend", "state", "weight", "in flight", "attempts", "failures"], backends);
+    let limited = items(seen, "upstreams").filter_map(|upstream| {
+        let found = upstream.get("concurrency").filter(|found| found.is_object())?;
+        let minimal = found.get("minimal_latency_seconds").and_then(Value::as_f64);
+        let minimal = minimal.map_or("-".to_owned(), |seconds| format!("{:.1} ms", seconds * 1000.0));
+        let mut row = vec![text(upstream, "name"), text(found, "mode"), text(found, "limit"), minimal];
+        row.push(text(upstream, "in_flight"));
+        row.extend(["beyond", "refused"].map(|key| text(found, key)));
+        Some(row)
+    });
+    let limited: Vec<Vec<String>> = limited.collect();
+    if !limited.is_empty() {
+        let heads = ["upstream", "concurrency", "limit", "minimal latency", "in flight", "beyond", "refused"];
+        table(&mut out, &heads, limited.into_iter());
+    }
     let routes = items(seen, "routes").map(|route| {
         let requests = |of: &Value| of.pointer("/counted/requests").and_then(Value::as_u64).unwrap_or_default();
         let name = text(route, "name");

@@ -22,7 +22,7 @@ const EXAMPLE: &str = "write `http: { path: /healthz }`";
 const EXPECT: &str = "write a status, a range, or a list of them: `200`, `200-299`, `[200, 301-302]`";
 
 /// A backend is asked on a timer whether it is fit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
     /// What it is asked.
     pub question: Question,
@@ -37,7 +37,7 @@ pub struct HealthCheck {
 }
 
 /// What a backend is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
     /// Whether it accepts a connection.
     Tcp,
@@ -48,7 +48,7 @@ pub enum Question {
 }
 
 /// A request, and which answers are good ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpQuestion {
     /// Without a body.
     pub method: Method,

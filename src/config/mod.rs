@@ -7,6 +7,7 @@
 
 mod access_log;
 mod action;
+mod adaptive_concurrency;
 mod address;
 mod admin;
 mod balance;
@@ -19,6 +20,7 @@ mod error_pages;
 mod expectations;
 mod header_rules;
 mod health_check;
+mod hedge;
 mod include;
 mod listeners;
 mod listing;
@@ -53,6 +55,7 @@ use std::time::Duration;
 pub(crate) use access_log::template_pieces;
 pub use access_log::{AccessLog, LogPath};
 pub use action::{Key, Redirect, Respond, Split};
+pub use adaptive_concurrency::AdaptiveConcurrency;
 pub use address::{Address, BackendAddress};
 pub use admin::{Admin, DEFAULT_PORT, Secret, Token};
 pub use balance::{Balance, HashKey};
@@ -60,6 +63,7 @@ pub use circuit_breaker::{CircuitBreaker, Queue};
 pub use client_certificates::{ClientCertificateMode, ClientCertificates};
 pub use expectations::{Expected, Test};
 pub use health_check::{HealthCheck, HttpQuestion, Question};
+pub use hedge::{Hedge, Percentile};
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
 };

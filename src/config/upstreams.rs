@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::adaptive_concurrency::{self, AdaptiveConcurrency};
 use super::address::BackendAddress;
 use super::balance::{self, Balance};
 use super::circuit_breaker::{self, CircuitBreaker};
@@ -50,6 +51,8 @@ pub struct Upstream {
     pub outlier_detection: Option<OutlierDetection>,
     /// None: nothing bounds how many requests are in flight.
     pub circuit_breaker: Option<CircuitBreaker>,
+    /// None: how many requests the backends carry at once is not looked for.
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
     /// None: a request is tried once.
     pub retry: Option<Retry>,
     /// None: a client goes wherever the policy sends its request.
@@ -76,6 +79,8 @@ impl Upstream {
             health_check: Some(HealthCheck::default()),
             outlier_detection: Some(OutlierDetection::default()),
             circuit_breaker: Some(CircuitBreaker::default()),
+            // It refuses requests by what it has learnt, which is for an operator to want.
+            adaptive_concurrency: None,
             retry: Some(Retry::default()),
             sticky: None,
             protocol: Protocol::default(),
@@ -191,6 +196,7 @@ fn read_one(mut section: Section<'_>, name: &str, folder: &Folder<'_>) -> Upstre
         health_check: health_check::read(&mut section),
         outlier_detection: outlier_detection::read(&mut section),
         circuit_breaker: circuit_breaker::read(&mut section),
+        adaptive_concurrency: adaptive_concurrency::read(&mut section),
         retry: retry::read(&mut section),
         sticky: sticky::read(&mut section, folder),
         protocol: section.parsed("protocol", Protocol::default(), |text| match text {

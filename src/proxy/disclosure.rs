@@ -45,6 +45,7 @@ impl Context {
             ("upstream", self.destination().map(|destination| destination.upstream.name.clone())),
             ("backend", attempt.map(|attempt| attempt.in_flight.backend.name.clone())),
             ("attempts", Some(self.attempts.to_string())),
+            ("hedge", self.race.hedged.map(|hedged| hedged.as_str().to_owned())),
             ("reason", self.failed().map(|reason| reason.token().to_owned())),
             ("generation", Some(self.snapshot.generation.to_string())),
         ];

@@ -24,7 +24,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::Sleep;
 
 use super::context::Context;
-use super::{Proxy, tunnel};
+use super::{Proxy, hedge, tunnel};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::fields::Trailers;
@@ -42,7 +42,12 @@ use crate::wire::answer::Fault;
 pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
     loop {
         context.begin_attempt(session).await?;
-        match attempt(proxy, session, context).await {
+        let attempted = match context.hedge_due(session) {
+            // Boxed, so that requests that are not hedged carry none of it.
+            Some(due) => Box::pin(hedge::attempt(proxy, session, context, due)).await,
+            None => attempt(proxy, session, context).await,
+        };
+        match attempted {
             Ok(()) => return Ok(()),
             Err(error) if error.retry() => {}
             Err(error) => return Err(error),
@@ -59,7 +64,11 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
             None => Box::pin(connect(proxy, session, context)).await?,
         };
         let reused = connection.reused;
-        match over(proxy, session, context, connection, &backend).await {
+        let ended = match ask(session, context, connection).await {
+            Ok(exchange) => exchange.run(proxy, session, context, &backend).await,
+            Err(error) => Err(Ended::Failed(error)),
+        };
+        match ended {
             Ok(()) => return Ok(()),
             Err(Ended::Stale) => {}
             Err(Ended::Failed(error)) => {
@@ -78,7 +87,7 @@ async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
 }
 
 /// How an attempt ended that did not end well.
-enum Ended {
+pub(super) enum Ended {
     /// The connection had been kept, and nothing could be sent over it: another one takes its place.
     Stale,
     Failed(Box<Error>),
@@ -90,14 +99,8 @@ impl From<Box<Error>> for Ended {
     }
 }
 
-/// Asks over this connection.
-async fn over(
-    proxy: &Proxy,
-    session: &mut Session,
-    context: &mut Context,
-    mut connection: Connection,
-    backend: &Arc<Backend>,
-) -> Result<(), Ended> {
+/// Has everything ready to be sent over this connection.
+pub(super) async fn ask(session: &mut Session, context: &mut Context, mut connection: Connection) -> Result<Exchange> {
     context.connected(session, connection.reused);
     let has_body = !session.is_body_empty();
     let (head, framing) = head(session, context, has_body)?;
@@ -111,7 +114,7 @@ async fn over(
         timer: Timer(None),
     };
     exchange.first_piece(session, context, has_body).await?;
-    exchange.run(proxy, session, context, backend).await
+    Ok(exchange)
 }
 
 /// The head of the request for the backend, and how its body is framed.
@@ -157,7 +160,8 @@ enum Came {
     Fault(Box<Error>),
 }
 
-struct Exchange {
+/// A request over a connection, and its answer.
+pub(super) struct Exchange {
     /// None once it was given away for others.
     connection: Option<Connection>,
     answers: Answers,
@@ -191,6 +195,50 @@ impl Exchange {
         }
     }
 
+    /// Sends what waits, and reads until a whole head is held. All of the request is in what waits.
+    pub(super) fn poll_head(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), Ended>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Err(ended_early().into())) };
+        if connection.has_unsent()
+            && let Poll::Ready(Err(error)) = connection.poll_send(task)
+        {
+            if connection.reused && !connection.touched {
+                return Poll::Ready(Err(Ended::Stale));
+            }
+            log::debug!(error:%; "backend takes no more of a request");
+            connection.give_up();
+            self.upload = Upload::Broken;
+        }
+        loop {
+            let bytes = ready!(connection.poll_receive(task)).map_err(unread)?;
+            if bytes.is_empty() {
+                return Poll::Ready(Err(ended_early().into()));
+            }
+            self.answers.take(bytes);
+            if self.answers.hold_head().map_err(unintelligible)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// The rest, once a head is held.
+    pub(super) async fn go_on_from_head(
+        mut self,
+        proxy: &Proxy,
+        session: &mut Session,
+        context: &mut Context,
+        backend: &Arc<Backend>,
+        timer: Timer,
+    ) -> Result<()> {
+        self.timer = timer;
+        let switched = self.answer(proxy, session, context, backend, None).await?;
+        debug_assert!(!switched, "nobody has asked for that");
+        match self.run(proxy, session, context, backend).await {
+            Ok(()) => Ok(()),
+            Err(Ended::Failed(error)) => Err(error),
+            Err(Ended::Stale) => Err(ended_early()),
+        }
+    }
+
     async fn run(
         mut self,
         proxy: &Proxy,
@@ -220,7 +268,7 @@ impl Exchange {
                 // Nothing more is expected, so it is over with this connection.
                 Event::Came(_) if answered => self.upload = Upload::Broken,
                 Event::Came(Ok(bytes)) => {
-                    let switched = self.answer(proxy, session, context, backend, bytes).await?;
+                    let switched = self.answer(proxy, session, context, backend, Some(bytes)).await?;
                     if switched {
                         let Some(connection) = self.connection else { return Ok(()) };
                         let tunnel = tunnel::run(proxy, session, context, connection, self.timer);
@@ -228,7 +276,7 @@ impl Exchange {
                     }
                 }
                 Event::Came(Err(error)) => {
-                    return Err(Error::because(ErrorType::ReadError, "reading an answer", error).into_up().into());
+                    return Err(unread(error).into());
                 }
                 Event::Client(piece) => {
                     let piece = piece.map_err(Error::into_down)?;
@@ -277,17 +325,17 @@ impl Exchange {
         })
     }
 
-    /// Passes on what has come of the answer. True: the backend has switched protocols.
+    /// Passes on what is held of the answer, and what has come now. True: the backend has switched protocols.
     async fn answer(
         &mut self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
         backend: &Arc<Backend>,
-        bytes: Bytes,
+        came: Option<Bytes>,
     ) -> Result<bool> {
         let mut tasks = Vec::with_capacity(2);
-        let came = self.parts(proxy, session, context, bytes, &mut tasks)?;
+        let came = self.parts(proxy, session, context, came, &mut tasks)?;
         self.release(proxy, context, backend);
         if !tasks.is_empty() {
             self.deliver(session, context, tasks).await?;
@@ -305,11 +353,11 @@ impl Exchange {
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
-        bytes: Bytes,
+        came: Option<Bytes>,
         tasks: &mut Vec<HttpTask>,
     ) -> Result<Came> {
-        let ended = bytes.is_empty();
-        self.answers.take(bytes);
+        let ended = came.as_ref().is_some_and(Bytes::is_empty);
+        self.answers.take(came.unwrap_or_default());
         let mut switched = false;
         loop {
             let part = match self.answers.part() {
@@ -317,9 +365,7 @@ impl Exchange {
                 Ok(None) if ended && self.answers.ends() => Part::End(None),
                 Ok(None) if ended => return Ok(Came::Fault(ended_early())),
                 Ok(None) => return Ok(if switched { Came::Switched } else { Came::More }),
-                Err(Fault(what)) => {
-                    return Ok(Came::Fault(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()));
-                }
+                Err(fault) => return Ok(Came::Fault(unintelligible(fault))),
             };
             match part {
                 Part::Head(mut head) => {
@@ -396,6 +442,14 @@ impl Exchange {
         }
         Ok(())
     }
+}
+
+fn unread(error: io::Error) -> Box<Error> {
+    Error::because(ErrorType::ReadError, "reading an answer", error).into_up()
+}
+
+fn unintelligible(Fault(what): Fault) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
 }
 
 fn ended_early() -> Box<Error> {

@@ -25,6 +25,7 @@ mod direct;
 mod disclosure;
 mod exchange;
 mod heads;
+mod hedge;
 mod record;
 mod routing;
 mod sticky;

@@ -59,6 +59,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
         connect: attempt.and_then(|attempt| attempt.connect),
         first_byte: attempt.and_then(|attempt| attempt.first_byte),
         attempts: context.attempts,
+        hedge: context.race.hedged,
         upstream: context.destination().map(|destination| destination.upstream.name.as_str()),
         backend: attempt.map(|attempt| attempt.in_flight.backend.name.as_str()),
         protocol: match request.version {

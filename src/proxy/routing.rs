@@ -80,7 +80,6 @@ impl Context {
         }
         let Some(destination) = route.destination(self.destination) else { return Ok(Next::Answer) };
         crate::admit::body(request, destination.request_body)?;
-        destination.upstream.count_request();
         // Said here the client keeps its connection: an outage must not cost everybody a handshake per request.
         if destination.upstream.has_fit() { Ok(Next::Forward) } else { Err(Reason::NoBackend) }
     }

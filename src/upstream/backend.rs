@@ -78,6 +78,8 @@ pub struct State {
     failures: [AtomicU64; Reason::ALL.len()],
     /// Woken when the first verdict has been given.
     judged: Notify,
+    /// Woken when it turns unhealthy: whoever asks it how it is.
+    asker: Mutex<Option<Arc<Notify>>>,
 }
 
 impl State {
@@ -101,6 +103,7 @@ impl State {
             attempts: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; Reason::ALL.len()],
             judged: Notify::new(),
+            asker: Mutex::default(),
         }
     }
 
@@ -234,6 +237,9 @@ impl State {
                 self.because(Some(why));
                 self.hold(Against::Unreachable);
                 log::warn!(upstream = self.upstream, backend = self.backend, why; "backend turned unhealthy");
+                if let Some(asker) = &*self.asker.lock().unwrap_or_else(PoisonError::into_inner) {
+                    asker.notify_waiters();
+                }
             }
         }
         drop(health);
@@ -262,11 +268,21 @@ impl State {
         self.suspected.load(Ordering::Relaxed)
     }
 
+    /// Whoever asks it how it is wants to know when it turns unhealthy.
+    pub fn tell_of_turns(&self, asker: Arc<Notify>) {
+        *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = Some(asker);
+    }
+
+    /// Whether any verdict has been given.
+    pub fn is_judged(&self) -> bool {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).judged()
+    }
+
     /// Waits for the first verdict.
     pub async fn judged(&self) {
         loop {
             let notified = self.judged.notified();
-            if self.health.lock().unwrap_or_else(PoisonError::into_inner).judged() {
+            if self.is_judged() {
                 return;
             }
             notified.await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::concurrency::Began;
 use super::outcome::Outcome;
 use super::pick::Ceilings;
 
@@ -16,6 +17,8 @@ pub struct InFlight {
     pub index: usize,
     purpose: Purpose,
     began: Instant,
+    /// Whom it found in flight.
+    found: Began,
     /// Whether it is counted among those that wait for the head of an answer.
     waits: bool,
     /// Whether it has been said how it went.
@@ -60,6 +63,7 @@ impl InFlight {
             index,
             purpose,
             began: now,
+            found: backend.state.group().began(),
             waits: false,
             judged: false,
             course: Course::Running,
@@ -98,6 +102,7 @@ impl InFlight {
         }
         let waited = now.saturating_duration_since(self.began);
         backend.state.latency.observe(outcome, waited, backend.state.group().tick(now));
+        backend.state.group().observe(Some(outcome), waited, self.found);
         backend.state.conduct.observe(backend, outcome, waited, now);
         self.wait_no_more(Some(outcome), waited, now);
     }
@@ -117,6 +122,7 @@ impl InFlight {
         if !std::mem::replace(&mut self.judged, true) {
             let waited = now.saturating_duration_since(self.began);
             self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
+            self.backend.state.group().observe(None, waited, self.found);
             self.wait_no_more(None, waited, now);
         }
         self.end();

@@ -3,11 +3,15 @@
 //! An [`Upstream`] is immutable but for what is learnt; the list of backends, the selector over it and the
 //! way back from an address to the list are one value, built when the configuration turns.
 
+mod answer_times;
 pub mod backend;
+pub mod concurrency;
 pub mod conduct;
+mod counts;
 mod hash_key;
 pub mod health;
 pub mod health_check;
+mod hedge;
 pub mod in_flight;
 mod latency;
 pub mod operator;
@@ -25,15 +29,20 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
+use self::answer_times::AnswerTimes;
 use self::backend::{Backend, State};
+use self::concurrency::{Began, Concurrency};
 pub use self::hash_key::Hashable;
 use self::health::Thresholds;
+use self::hedge::Hedges;
+pub use self::hedge::UnderWay;
+use self::outcome::Outcome;
 use self::pick::Panic;
 pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
@@ -78,13 +87,20 @@ pub struct UpstreamState {
     most: AtomicUsize,
     /// Those who wait for room.
     pub queue: queue::Queue,
+    /// How many are found to be carried at once; made when it is first configured.
+    concurrency: OnceLock<Box<Concurrency>>,
     /// How often any backend has turned fit or unfit.
     turns: AtomicU32,
     /// What the conduct of its backends has in common.
     pub conduct: conduct::Group,
     /// Whether health is ignored.
     pub panic: Panic,
-    requests: AtomicU64,
+    /// How long answers took lately.
+    pub answer_times: AnswerTimes,
+    /// How hedges went.
+    pub hedges: Hedges,
+    /// Requests that were served, which earn the budget of retries.
+    served: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
     budget: Mutex<RetryBudget>,
@@ -99,13 +115,16 @@ impl UpstreamState {
             most_each: AtomicUsize::new(Ceilings::NONE.each),
             most: AtomicUsize::new(Ceilings::NONE.all),
             queue: queue::Queue::default(),
+            concurrency: OnceLock::new(),
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
-            requests: AtomicU64::new(0),
+            answer_times: AnswerTimes::new(now),
+            hedges: Hedges::default(),
+            served: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
-            budget: Mutex::new(RetryBudget::new(now)),
+            budget: Mutex::default(),
         }
     }
 
@@ -134,7 +153,30 @@ impl UpstreamState {
     }
 
     fn has_room(&self, ceilings: Ceilings) -> bool {
-        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed)) < ceilings.all
+        self.under_ceilings() < ceilings.all
+    }
+
+    /// Requests in flight that take a place under the ceilings: all but tunnels.
+    fn under_ceilings(&self) -> usize {
+        self.in_flight().saturating_sub(self.tunnels.load(Ordering::Relaxed))
+    }
+
+    /// What an attempt finds that has just begun.
+    fn began(&self) -> Began {
+        match self.concurrency.get() {
+            Some(concurrency) if concurrency.is_quiet(self.under_ceilings()) => Began::AmongFew,
+            Some(_) | None => Began::AmongOthers,
+        }
+    }
+
+    /// An attempt took so long, and ended so, if it ended.
+    fn observe(&self, outcome: Option<Outcome>, took: Duration, began: Began) {
+        if outcome == Some(Outcome::Served) {
+            self.served.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(concurrency) = self.concurrency.get() {
+            concurrency.observe(outcome, took, began);
+        }
     }
 
     /// How many may be in flight.
@@ -235,21 +277,21 @@ impl Upstream {
         Upstream { sticky, ..self }
     }
 
-    /// Counts a request, which earns its share of the retry budget.
-    pub fn count_request(&self) {
-        self.state.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since
-    /// only some of its routes retry, it is the default.
+    /// Whether the budget allows one more retry; takes it from the budget if so.
     pub fn take_retry(&self, now: Instant) -> bool {
-        let share = self.config.retry.unwrap_or_default().budget;
-        let requests = self.state.requests.load(Ordering::Relaxed);
-        let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = budget.take(requests, share, now);
+        let taken = self.draw(now);
         let counter = if taken { &self.state.retries } else { &self.state.retries_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         taken
+    }
+
+    /// Draws one attempt more than the first from the budget, if it allows that. Where the upstream has no budget, since only
+    /// some of its routes retry, it is the default.
+    fn draw(&self, now: Instant) -> bool {
+        let share = self.config.retry.unwrap_or_default().budget;
+        let served = self.state.served.load(Ordering::Relaxed);
+        let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.take(served, share, now)
     }
 
     /// How many verdicts turn a backend; none if its health is not watched.

@@ -207,6 +207,21 @@ impl Upstream {
         (0..self.backends.len()).any(another)
     }
 
+    /// A backend that could be asked beside those that were tried and have not answered yet: of the tier that serves, fit, with
+    /// room, not resting. None while others wait for room, and in panic, when there is nothing to spare.
+    pub(super) fn beside(&self, tried: &Tried, affinity: Affinity, now: Instant) -> Option<usize> {
+        let serving = self.serving();
+        if self.state.queue.is_in_use()
+            || !self.state.has_room(self.state.ceilings())
+            || serving.health == Health::Ignored
+        {
+            return None;
+        }
+        Pick::new(self, affinity, now).select(serving.tier, |place| {
+            self.is_acceptable(place, Health::Heeded) && !tried.contains(place) && self.is_rested(place, now)
+        })
+    }
+
     fn is_rested(&self, place: usize, now: Instant) -> bool {
         self.backends.get(place).is_some_and(|backend| !backend.state.rests(now))
     }
@@ -227,16 +242,27 @@ impl Upstream {
 
     /// The configuration of this upstream is in force from now on, also for requests that began before and wait.
     pub fn take_effect(&self, now: Instant) {
+        self.follow_concurrency(now);
+        self.state.set_ceilings(self.ceilings());
+        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref), now);
+    }
+
+    /// The ceilings of the file.
+    pub(super) fn configured_ceilings(&self) -> Ceilings {
         let count = |limit: Limit| match limit {
             Limit::Unlimited => usize::MAX,
             Limit::At(most) => usize::try_from(most).unwrap_or(usize::MAX),
         };
-        let ceilings = self.config.circuit_breaker.map_or(Ceilings::NONE, |breaker| Ceilings {
+        self.config.circuit_breaker.map_or(Ceilings::NONE, |breaker| Ceilings {
             each: count(breaker.requests_per_backend),
             all: count(breaker.requests),
-        });
-        self.state.set_ceilings(ceilings);
-        self.state.conduct.follow(self.backends.iter().map(std::convert::AsRef::as_ref), now);
+        })
+    }
+
+    /// The ceilings of the file, or the limit that was found where that is lower.
+    pub(super) fn ceilings(&self) -> Ceilings {
+        let Ceilings { each, all } = self.configured_ceilings();
+        Ceilings { each, all: self.found_ceiling().map_or(all, |found| found.min(all)) }
     }
 
     /// A backend whose probe is due, and is this request.

@@ -142,7 +142,12 @@ impl Probe {
         let named = || HeaderValue::from_str(backend.name.strip_prefix("unix:").map_or(&backend.name, |_| "localhost"));
         let host = host.map_or_else(named, Ok).map_err(|_| Fault::Unfit("it has no name".to_owned()))?;
         request.insert_header(USER_AGENT, concat!("evenkeel-health-check/", env!("CARGO_PKG_VERSION")))?;
-        let peer = backend.peer.clone();
+        let mut peer = backend.peer.clone();
+        // The time of the check is the only one: upstreams that share it may differ in theirs.
+        peer.options.connection_timeout = None;
+        peer.options.total_connection_timeout = None;
+        peer.options.read_timeout = None;
+        peer.options.write_timeout = None;
         let (mut session, _) = self.http.get_http_session(&peer).await?;
         if matches!(session, HttpSession::H2(_)) {
             let scheme = if peer.tls() { "https" } else { "http" };

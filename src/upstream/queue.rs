@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -27,6 +27,8 @@ pub enum Refused {
     QueueFull,
     /// It waited, and no room came.
     QueueTimeout,
+    /// Any of these three, since as many are in flight as the backends are found to carry.
+    AdaptiveLimit,
 }
 
 /// Those who wait for room at an upstream.
@@ -35,6 +37,8 @@ pub struct Queue {
     /// Those who wait, and those whose turn it is.
     pending: AtomicUsize,
     line: Mutex<Line<Arc<Waiter>>>,
+    /// Since when somebody has waited all the time, if anybody does.
+    in_use_since: Mutex<Option<Instant>>,
     waited: AtomicU64,
     shed: AtomicU64,
 }
@@ -93,7 +97,7 @@ impl Queue {
     }
 
     /// A place in the line; none if it is full.
-    fn enter(&self, rules: Rules) -> Option<Arc<Waiter>> {
+    fn enter(&self, rules: Rules, now: Instant) -> Option<Arc<Waiter>> {
         let waiter = Arc::new(Waiter::default());
         let mut line = self.lock();
         let shed = line.enter(waiter.clone(), rules.length, rules.shed);
@@ -101,13 +105,24 @@ impl Queue {
             return None;
         }
         // Whoever is shed is counted until it has gone.
-        self.pending.fetch_add(1, Ordering::AcqRel);
+        if self.pending.fetch_add(1, Ordering::AcqRel) == 0 {
+            *self.since() = Some(now);
+        }
         self.waited.fetch_add(1, Ordering::Relaxed);
         drop(line);
         if let Some(shed) = shed {
             shed.tell(SHED);
         }
         Some(waiter)
+    }
+
+    /// For how long somebody has waited all the time.
+    fn in_use_for(&self, now: Instant) -> Duration {
+        self.since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.in_use_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Line<Arc<Waiter>>> {
@@ -129,6 +144,17 @@ pub struct Waiting {
     waiter: Arc<Waiter>,
     /// No longer than this.
     pub until: Instant,
+    /// What there was no room under when it came.
+    pub bound: Bound,
+}
+
+/// What bounds the requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// A ceiling of the file.
+    OfFile,
+    /// The limit that was found.
+    Found,
 }
 
 /// What has come of asking for a backend.
@@ -183,7 +209,7 @@ impl Upstream {
         };
         loop {
             if tokio::time::timeout_at(waiting.until.into(), waiting.told()).await.is_err() {
-                return Err(self.shed(Refused::QueueTimeout));
+                return Err(self.shed(Refused::QueueTimeout, waiting.bound));
             }
             if let Some(placed) = self.take_turn(&waiting, tried, affinity, Instant::now()) {
                 return placed;
@@ -202,17 +228,21 @@ impl Upstream {
         deadline: Option<Instant>,
         now: Instant,
     ) -> Result<Asked, Refused> {
-        match self.pick(tried, affinity, Arrival::New, now) {
+        let picked = self.pick(tried, affinity, Arrival::New, now);
+        self.note_limit(picked.is_ok());
+        match picked {
             Ok(in_flight) => return Ok(Asked::Placed(in_flight)),
             Err(NoPick::Nobody) => return Err(Refused::Nobody),
             Err(NoPick::Full) => {}
         }
+        let bound = if self.is_held_back() { Bound::Found } else { Bound::OfFile };
         let rules = self.config.circuit_breaker.and_then(|breaker| breaker.queue);
-        let rules = rules.ok_or_else(|| self.shed(Refused::Overloaded))?;
-        let waiter = self.state.queue.enter(rules).ok_or_else(|| self.shed(Refused::QueueFull))?;
-        let until = now + rules.timeout;
+        let rules = rules.ok_or_else(|| self.shed(Refused::Overloaded, bound))?;
+        let waiter = self.state.queue.enter(rules, now).ok_or_else(|| self.shed(Refused::QueueFull, bound))?;
+        let patience = self.patience(self.state.queue.in_use_for(now));
+        let until = now + patience.unwrap_or(rules.timeout).min(rules.timeout);
         let until = deadline.map_or(until, |deadline| deadline.min(until));
-        let waiting = Waiting { group: self.state.clone(), waiter, until };
+        let waiting = Waiting { group: self.state.clone(), waiter, until, bound };
         // The last request may have ended between the pick and the queue.
         self.call_if_room();
         Ok(Asked::Waits(waiting))
@@ -235,15 +265,19 @@ impl Upstream {
                     None
                 }
             },
-            SHED => Some(Err(self.shed(Refused::QueueFull))),
+            SHED => Some(Err(self.shed(Refused::QueueFull, waiting.bound))),
             _ => None,
         }
     }
 
-    /// Counts who is refused for want of room.
-    pub fn shed(&self, refused: Refused) -> Refused {
+    /// Counts who is refused for want of room, and names the bound if it is, or was, the one that was found.
+    pub fn shed(&self, refused: Refused, bound: Bound) -> Refused {
         self.state.queue.shed.fetch_add(1, Ordering::Relaxed);
-        refused
+        if bound == Bound::OfFile && !self.is_held_back() {
+            return refused;
+        }
+        self.count_held_back();
+        Refused::AdaptiveLimit
     }
 
     /// Calls the first of those who wait if there is room: where it came by other ways than the end of a request.
@@ -261,7 +295,6 @@ mod tests {
     use crate::config::{self, CircuitBreaker};
     use crate::units::Limit;
     use crate::upstream::resolve::resolve;
-    use std::time::Duration;
 
     /// Two backends of two requests each, and a line of two.
     fn upstream(timeout: Duration, shed: Shed) -> Upstream {

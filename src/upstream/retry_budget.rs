@@ -1,55 +1,47 @@
 //! How many requests may be tried again: a share of live traffic, with a small floor.
 //!
-//! Retries that are not bounded turn a slow backend into an outage. Every request earns a share of a retry; a retry costs
-//! one. A floor lets little traffic retry at all. What is saved is bounded by what a second earns, so that calm does not
-//! pay for a storm: backends that all fail see that share more, and hardly anything beyond. (Finagle's and linkerd's retry
-//! budgets add the floor to the share and save for ten seconds.)
+//! Retries that are not bounded turn a slow backend into an outage. Every request that is served earns a share of a retry;
+//! a retry costs one. A floor lets little traffic retry at all, and what is saved is bounded, so that an hour
+//! of calm does not pay for a storm. (Finagle's and linkerd's retry budgets; there every request earns, served or not.)
+//!
+//! In a full outage nobody is served, so nothing is earned: backends that are down see little more than what clients
+//! ask, and less than a fifth more wherever there is traffic to speak of.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::units::Percent;
 
-/// Retries per second that are always allowed: the floor where a second has earned fewer. Also what an upstream begins with,
-/// and what it can always save.
-const FLOOR_PER_SECOND: f64 = 10.0;
+/// Retries per second that are always allowed: the floor for upstreams with few requests.
+const FLOOR_PER_SECOND: f64 = 5.0;
 
-/// Over this time it is seen what traffic earns.
-const SEEN: Duration = Duration::from_secs(1);
+/// The most retries that can be saved up: what a burst of failures at the death of one backend needs.
+const SAVED: f64 = 100.0;
+
+/// What an upstream begins with, before it has earned anything.
+const INITIAL: f64 = 20.0;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct RetryBudget {
     balance: f64,
-    /// The most that can be saved: what a second has earned lately.
-    most: f64,
-    /// When something was last earned, and by how many requests in all.
-    last: (Instant, u64),
-    /// The same when the second began that is being seen.
-    second: (Instant, u64),
+    served: u64,
+    last: Option<Instant>,
+}
+
+impl Default for RetryBudget {
+    fn default() -> RetryBudget {
+        RetryBudget { balance: INITIAL, served: 0, last: None }
+    }
 }
 
 impl RetryBudget {
-    /// Of an upstream that has had no requests before now.
-    pub fn new(now: Instant) -> RetryBudget {
-        RetryBudget { balance: FLOOR_PER_SECOND, most: FLOOR_PER_SECOND, last: (now, 0), second: (now, 0) }
-    }
-
-    /// Takes one retry if the budget allows it. `requests` is how many the upstream has had so far.
-    pub fn take(&mut self, requests: u64, share: Percent, now: Instant) -> bool {
-        let since = |(then, before): (Instant, u64)| {
-            let earned = requests.saturating_sub(before) as f64 * share.fraction();
-            (now.saturating_duration_since(then), earned)
-        };
-        let (seen, earned_meanwhile) = since(self.second);
-        self.balance += since(self.last).1;
-        self.last = (now, requests);
-        if seen >= SEEN {
-            let floor = seen.as_secs_f64() * FLOOR_PER_SECOND;
-            self.balance += (floor - earned_meanwhile).max(0.0);
-            self.most = (earned_meanwhile / seen.as_secs_f64()).max(FLOOR_PER_SECOND);
-            self.second = (now, requests);
-        }
-        self.balance = self.balance.min(self.most);
+    /// Takes one retry if the budget allows it. `served` is how many requests the upstream has served so far.
+    pub fn take(&mut self, served: u64, share: Percent, now: Instant) -> bool {
+        let earned = served.saturating_sub(self.served) as f64 * share.fraction();
+        let elapsed = self.last.map_or(0.0, |last| now.saturating_duration_since(last).as_secs_f64());
+        self.served = served;
+        self.last = Some(now);
+        self.balance = (self.balance + earned + elapsed * FLOOR_PER_SECOND).min(SAVED);
         if self.balance < 1.0 {
             return false;
         }
@@ -61,49 +53,51 @@ impl RetryBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
-    const SHARE: Percent = Percent::clamped(20);
-
-    /// How many retries are taken where all of so many requests per second fail for so many seconds.
-    fn taken(per_second: u64, seconds: u64) -> usize {
-        let start = Instant::now();
-        let mut budget = RetryBudget::new(start);
-        let retries = |number: u64| {
-            let now = start + Duration::from_micros(number * 1_000_000 / per_second);
-            // Each would be tried again twice.
-            (0..2).filter(|_| budget.take(number, SHARE, now)).count()
-        };
-        (1..=per_second * seconds).map(retries).sum()
+    #[test]
+    fn retries_are_the_share_of_what_is_served_and_what_was_saved() {
+        let share = Percent::clamped(20);
+        let mut budget = RetryBudget::default();
+        let now = Instant::now();
+        let taken = (1..=100_000_u64).filter(|served| budget.take(*served, share, now)).count();
+        assert!((20_000..=20_000 + INITIAL as usize + 1).contains(&taken), "{taken}");
     }
 
     #[test]
-    fn in_a_full_outage_retries_are_the_share_of_the_requests_and_what_a_second_had_saved() {
-        for (per_second, seconds) in [(100, 60), (1000, 60), (20_000, 5)] {
+    fn in_a_full_outage_backends_see_a_fifth_more_at_most() {
+        for (per_second, seconds) in [(50, 20), (100, 10), (200, 5), (1000, 2), (1000, 60)] {
+            let mut budget = RetryBudget::default();
+            let start = Instant::now();
+            // As much as can be was saved before.
+            budget.take(0, Percent::clamped(20), start);
+            budget.take(1_000_000, Percent::clamped(20), start);
             let requests = per_second * seconds;
-            let taken = taken(per_second, seconds) as f64;
-            let (share, saved) = (requests as f64 * 0.2, per_second as f64 * 0.2);
-            assert!(taken >= share * 0.98 && taken <= share + saved + FLOOR_PER_SECOND, "{taken} of {share}");
+            let at = |number: u32| start + Duration::from_secs(1) * number / per_second;
+            let taken =
+                (0..requests).filter(|number| budget.take(1_000_000, Percent::clamped(20), at(*number))).count();
+            assert!(taken * 5 <= requests as usize, "{taken} of {requests} at {per_second}/s");
         }
     }
 
     #[test]
-    fn an_hour_of_calm_saves_no_more_than_a_second_earns() {
+    fn an_hour_of_calm_saves_no_more_than_the_ceiling() {
+        let share = Percent::clamped(20);
+        let mut budget = RetryBudget::default();
         let start = Instant::now();
-        let mut budget = RetryBudget::new(start);
-        budget.take(0, SHARE, start);
+        budget.take(0, share, start);
         let now = start + Duration::from_secs(3600);
-        let taken = (0..10_000).filter(|_| budget.take(3_600_000, SHARE, now)).count();
-        assert_eq!(taken, 200);
+        let taken = (0..10_000).filter(|_| budget.take(1_000_000, share, now)).count();
+        assert_eq!(taken, SAVED as usize);
     }
 
     #[test]
     fn little_traffic_may_always_retry_a_little() {
-        let none = Percent::clamped(0);
+        let mut budget = RetryBudget::default();
         let start = Instant::now();
-        let mut budget = RetryBudget::new(start);
-        while budget.take(0, none, start) {}
+        while budget.take(0, Percent::clamped(0), start) {}
         let later = start + Duration::from_secs(1);
-        let taken = (0..100).filter(|_| budget.take(0, none, later)).count();
+        let taken = (0..100).filter(|_| budget.take(0, Percent::clamped(0), later)).count();
         assert_eq!(taken, FLOOR_PER_SECOND as usize);
     }
 }

@@ -1,4 +1,5 @@
-//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, where there is room again.
+//! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, how many requests are carried,
+//! where there is room again, how long answers take.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// How many ticks a window of success rates has: ten seconds.
 const TICKS_PER_WINDOW: u32 = 100;
 
+/// How many ticks pass between two looks at how long answers take: a second.
+const TICKS_PER_LOOK: u32 = 10;
+
 /// Looks at these upstreams until it is aborted.
 pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
     let mut ticks = 0_u32;
@@ -20,17 +24,21 @@ pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
         for upstream in &upstreams {
-            upstream.watch(ticks, Instant::now());
+            upstream.watch(ticks, Instant::now(), fastrand::f64());
         }
     }
 }
 
 impl Upstream {
-    /// All that is done at a tick; `ticks` counts them.
-    pub fn watch(&self, ticks: u32, now: Instant) {
+    /// All that is done at a tick; `ticks` counts them, `chance` is from 0 to 1.
+    pub fn watch(&self, ticks: u32, now: Instant, chance: f64) {
         self.tick(now);
+        self.steer(now, chance);
         // A backend may have come back, or a reload raised a ceiling.
         self.call_if_room();
+        if ticks.is_multiple_of(TICKS_PER_LOOK) {
+            self.state.answer_times.learn(now);
+        }
         if ticks.is_multiple_of(TICKS_PER_WINDOW) {
             self.compare(now);
         }

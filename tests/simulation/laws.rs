@@ -11,9 +11,9 @@ use evenkeel::upstream::{Ceilings, Upstream};
 use crate::model::request::Stage;
 use crate::model::{Pick, World, server_of};
 
-/// What an upstream may retry before it has earned anything, and each second if it earns less.
-const RETRIES_AT_FIRST: f64 = 10.0;
-const RETRIES_EACH_SECOND: f64 = 10.0;
+/// What an upstream may retry before it has earned anything, and each second whatever it earns.
+const RETRIES_AT_FIRST: f64 = 20.0;
+const RETRIES_EACH_SECOND: f64 = 5.0;
 /// Traffic that has ended leaves nothing behind for longer than all time-outs together.
 const LONGEST_END: Duration = Duration::from_secs(60);
 
@@ -97,7 +97,7 @@ fn check_pick(pick: &Pick) {
             let somebody = (0..pick.before.len()).find(askable);
             assert_eq!(somebody, None, "nobody, though somebody can be asked");
         }
-        Err(Refused::Overloaded | Refused::QueueFull | Refused::QueueTimeout) => {
+        Err(Refused::Overloaded | Refused::QueueFull | Refused::QueueTimeout | Refused::AdaptiveLimit) => {
             assert!(pick.ceilings != Ceilings::NONE, "no room, though nothing bounds it");
         }
     }

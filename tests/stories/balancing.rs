@@ -197,6 +197,21 @@ fn a_backend_that_comes_back_starts_slowly() {
 }
 
 #[test]
+fn a_backend_that_a_reload_adds_starts_slowly_and_one_with_another_weight_does_not() {
+    let origins = named(&["old", "new"]);
+    let balancer = Balancer::before([origins[0].address]).upstream("slow_start: 1h").start();
+    let (old, new) = (origins[0].address.to_string(), origins[1].address.to_string());
+    assert!(balancer.reload(|text| text.replace(&format!("[{old}]"), &format!("[{old}, {new}]"))));
+    let share = || counted((0..100).map(|_| balancer.get("/").text()));
+    let added = share();
+    assert!(added.get("new") <= Some(&20), "{added:?}");
+    let weighed = format!("[{{ address: {old}, weight: 3 }}, {new}]");
+    assert!(balancer.reload(|text| text.replace(&format!("[{old}, {new}]"), &weighed)));
+    let weighed = share();
+    assert!(weighed.get("old") >= Some(&80), "{weighed:?}");
+}
+
+#[test]
 fn panic_is_said_once_and_shown() {
     let (alive, dead) = (Origin::named("alive"), crate::support::free_address());
     let also_dead = crate::support::free_address();
@@ -205,4 +220,5 @@ fn panic_is_said_once_and_shown() {
     assert_eq!(balancer.metric("evenkeel_upstream_panic{upstream=\"app\"}"), 1.0);
     assert_eq!(balancer.metric("evenkeel_panic_picks_total{upstream=\"app\"}"), 10.0);
     assert_eq!(balancer.log().matches("panic began").count(), 1);
+    assert_eq!(balancer.api("upstreams")[0]["panic"], true);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -155,4 +156,77 @@ fn a_backend_of_http2_is_asked_in_http2() {
         before(&[origin.address], "http: { path: /healthz, host: probe.example, body: fine }", ", protocol: http2");
     assert!(balancer.healthy(origin.address));
     assert_eq!(origin.requests()[0].uri.to_string(), "http://probe.example/healthz");
+}
+
+const EACH_SECOND: &str = "interval: 400ms, timeout: 300ms, unhealthy_after: 1";
+
+/// Two upstreams before the same backend, of which the other is asked like this.
+fn twice(origin: &Origin, other: &str) -> Balancer {
+    let settings = |more: &str| format!("health_check: {{ http: {{ path: /healthz }}, {EACH_SECOND}{more} }}");
+    let other = format!("  other: {{ backends: [{}], {} }}", origin.address, settings(other));
+    let routes = "  - { match: { path: { prefix: /other } }, upstream: other }\n  - upstream: app";
+    Balancer::before([origin.address]).upstream(&settings("")).more_upstreams(&other).routes(routes).start()
+}
+
+/// How often it is asked in eight intervals.
+fn asked_in_eight_intervals(origin: &Origin, balancer: &Balancer) -> usize {
+    let (before, start) = (checks(origin), Instant::now());
+    let over = || start.elapsed() >= Duration::from_millis(8 * 400);
+    eventually("eight intervals", over, || balancer.log());
+    checks(origin) - before
+}
+
+#[test]
+fn a_backend_of_two_upstreams_is_asked_once_for_both() {
+    let status = Arc::new(AtomicU16::new(200));
+    let origin = checked(status.clone(), "");
+    let balancer = twice(&origin, "");
+    let asked = asked_in_eight_intervals(&origin, &balancer);
+    assert!((4..=9).contains(&asked), "{asked} in eight intervals");
+    let healthy = |upstream: usize| balancer.api("upstreams")[upstream]["backends"][0]["healthy"].as_bool();
+    status.store(500, Ordering::SeqCst);
+    eventually("both hear of it", || (healthy(0), healthy(1)) == (Some(false), Some(false)), || balancer.log());
+    // The check was begun for the first, which goes.
+    let without = |text: String| {
+        let kept = |line: &&str| !line.contains("  app:") && *line != "  - upstream: app";
+        text.lines().filter(kept).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert!(balancer.reload(without));
+    assert_eq!(healthy(0), Some(false), "what was heard is kept");
+    let asked = asked_in_eight_intervals(&origin, &balancer);
+    assert!((4..=9).contains(&asked), "{asked} after the reload");
+    status.store(200, Ordering::SeqCst);
+    eventually("it is heard still", || healthy(0) == Some(true), || balancer.log());
+}
+
+#[test]
+fn checks_that_differ_are_made_apart() {
+    let origin = checked(Arc::new(AtomicU16::new(200)), "");
+    let balancer = twice(&origin, ", healthy_after: 7");
+    let asked = asked_in_eight_intervals(&origin, &balancer);
+    assert!((10..=18).contains(&asked), "{asked} in eight intervals, by two");
+}
+
+#[test]
+fn an_upstream_that_joins_a_check_knows_at_once_what_it_found_last() {
+    let origin = checked(Arc::new(AtomicU16::new(500)), "");
+    let settings = "health_check: { http: { path: /healthz }, interval: 1h }, panic_threshold: off";
+    let balancer = Balancer::before([origin.address]).upstream(settings).start();
+    let other = format!("  other: {{ backends: [{}], {settings} }}\n\nroutes:", origin.address);
+    assert!(balancer.reload(|text| text.replace("\nroutes:", &other)));
+    let upstreams = balancer.api("upstreams");
+    assert_eq!(upstreams[1]["backends"][0]["why"], "answered 500, expected 200-299");
+    assert_eq!(checks(&origin), 1);
+}
+
+#[test]
+fn a_backend_that_was_restarted_is_back_soon_whatever_the_interval() {
+    let (steady, gone) = (Origin::named("steady"), Origin::named("gone"));
+    let settings = "health_check: { interval: 1h }";
+    let balancer = Balancer::before([steady.address, gone.address]).upstream(settings).start();
+    let address = gone.die();
+    let out = || balancer.get("/").status == 200 && !balancer.healthy(address);
+    eventually("requests find it gone", out, || balancer.log());
+    let _back = Origin::start_at(address, |_| Answer::Ok("back".to_owned()));
+    balancer.wait_healthy(address, true);
 }

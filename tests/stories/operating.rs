@@ -173,6 +173,7 @@ fn all_backends_drained_is_a_503_and_no_connection_is_lost() {
     assert!(balancer.command(&["drain", &name]).status.success());
     let refused = ask();
     assert!(refused.status == 503 && refused.text().contains("no_backend"), "{}", refused.text());
+    assert_eq!(balancer.metric("evenkeel_upstream_panic{upstream=\"app\"}"), 0.0, "{}", balancer.log());
     assert!(balancer.command(&["enable", &name]).status.success());
     assert_eq!(ask().status, 200);
 }

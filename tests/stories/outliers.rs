@@ -33,6 +33,8 @@ fn five_failures_in_a_row_take_a_backend_out_until_a_probe_is_served() {
     let failed = (0..40).filter(|_| balancer.get("/").status == 500).count();
     assert!((5..=6).contains(&failed), "{failed}: five, and a probe if this took a second");
     assert!(ejected(&balancer, moody.address, "consecutive_failures"));
+    let shown = balancer.command(&["status"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("ejected (consecutive_failures)"), "{shown:?}");
     sick.store(false, Ordering::SeqCst);
     eventually("a probe brings it back", || balancer.get("/").text() == "moody", || balancer.log());
     let wait = || !ejected(&balancer, moody.address, "consecutive_failures");

@@ -163,3 +163,37 @@ fn a_try_that_takes_too_long_is_made_again_elsewhere_if_its_method_may_be() {
     let answer = patient.get("/");
     assert!(answer.text().contains("first_byte_timeout"), "{}", answer.text());
 }
+
+/// How many attempts were made for 400 requests, one after the other.
+fn attempts_for_400(balancer: &Balancer, backends: &[std::net::SocketAddr]) -> f64 {
+    for _ in 0..400 {
+        assert!(balancer.get("/").status >= 500);
+    }
+    let attempts = |backend: &std::net::SocketAddr| {
+        balancer.metric(&format!("evenkeel_attempts_total{{upstream=\"app\",backend=\"{backend}\"}}"))
+    };
+    backends.iter().map(attempts).sum()
+}
+
+#[test]
+fn in_a_full_outage_backends_see_at_most_a_fifth_more_than_clients_ask() {
+    for kind in ["answers 503", "resets"] {
+        let origins = [0; 3].map(|_| match kind {
+            "resets" => Origin::start(|_| Answer::Close),
+            _ => answering(BUSY),
+        });
+        let backends = origins.each_ref().map(|origin| origin.address);
+        let settings = "retry: { attempts: 3, on: [connect, reset, http_503], backoff: off }";
+        let balancer = Balancer::before(backends).upstream(settings).start();
+        let attempts = attempts_for_400(&balancer, &backends);
+        assert!((401.0..=480.0).contains(&attempts), "{kind}: {attempts}");
+        assert_eq!(origins.iter().map(Origin::count).sum::<usize>() as f64, attempts, "{kind}");
+        assert!(balancer.metric("evenkeel_retries_refused_total{upstream=\"app\"}") > 0.0, "{kind}");
+    }
+    let dead = [0; 3].map(|_| free_address());
+    for settings in ["retry: { attempts: 3 }", "retry: { attempts: 3, backoff: off }, health_check: off"] {
+        let balancer = Balancer::before(dead).upstream(settings).start();
+        let attempts = attempts_for_400(&balancer, &dead);
+        assert!(attempts <= 480.0, "{settings}: {attempts}");
+    }
+}

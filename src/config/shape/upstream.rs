@@ -50,6 +50,12 @@ pub(super) const UPSTREAM: Section = section(
             "ceilings of requests in flight",
         ),
         key(
+            "adaptive_concurrency",
+            Shape::Either(&[OFF, Shape::Section(&ADAPTIVE_CONCURRENCY)]),
+            "off",
+            "finding out how many requests are carried at once, and holding back what is more",
+        ),
+        key(
             "retry",
             Shape::Either(&[SWITCHED, Shape::Section(&RETRY)]),
             "{}",
@@ -178,11 +184,29 @@ const CIRCUIT_BREAKER: Section = section(
     ],
 );
 
+const ADAPTIVE_CONCURRENCY: Section = section(
+    "adaptive concurrency",
+    &[
+        required(
+            "mode",
+            Shape::Words(&["enforce", "observe"]),
+            "`enforce` holds back what is beyond the limit, `observe` only shows the limit",
+        ),
+        key("min_limit", Shape::Number(1, 1_000_000), "3", "the lowest limit; more where more backends are fit"),
+        key("max_limit", Shape::Number(1, 1_000_000), "1000", "the highest limit"),
+        key("percentile", Shape::Share, "50%", "which latency of a window counts; not `0%`"),
+        key("tolerance", Shape::Share, "25%", "how much longer than the minimal latency an answer may take"),
+        key("measure_interval", Shape::Duration, "60s", "how often the minimal latency is measured"),
+        key("measure_jitter", Shape::Share, "15%", "the interval is longer by a random part of this"),
+        key("measure_requests", Shape::Number(1, 10_000), "50", "answers that the minimal latency is taken from"),
+    ],
+);
+
 const RETRY: Section = section(
     "retry",
     &[
         key("attempts", Shape::Number(1, 10), "2", "how often a request is tried again"),
-        key("budget", Shape::Share, "20%", "the share of requests that may be retries"),
+        key("budget", Shape::Share, "20%", "the share of served requests that may be retries"),
         key(
             "backoff",
             Shape::Either(&[SWITCHED, Shape::Section(&BACKOFF)]),
@@ -196,6 +220,25 @@ const RETRY: Section = section(
             "how long one try may take until its answer begins",
         ),
         key("on", RETRY_ON, "[connect, reset, refused]", "what is tried again"),
+        key(
+            "hedge",
+            Shape::Either(&[SWITCHED, Shape::Section(&HEDGE)]),
+            "off",
+            "giving a request that waits to a second backend too; with `protocol: http1` only",
+        ),
+    ],
+);
+
+const HEDGE: Section = section(
+    "hedge",
+    &[
+        key(
+            "after",
+            Shape::Either(&[Shape::Words(&["p90", "p95", "p99"]), Shape::Duration]),
+            "p95",
+            "the wait: longer than that share of requests lately, or a fixed time",
+        ),
+        key("min", Shape::Duration, "5ms", "the shortest wait, however quick the upstream is; not beside a fixed time"),
     ],
 );
 
@@ -205,6 +248,12 @@ pub(super) const ROUTE_RETRY: Section = section(
     &[
         optional("attempts", Shape::Number(1, 10), "the upstream's", "how often a request is tried again"),
         optional("on", RETRY_ON, "the upstream's", "what is tried again"),
+        optional(
+            "hedge",
+            Shape::Either(&[SWITCHED, Shape::Section(&HEDGE)]),
+            "the upstream's",
+            "giving a request that waits to a second backend too",
+        ),
     ],
 );
 

@@ -84,11 +84,24 @@ impl Answers {
     pub fn take(&mut self, bytes: Bytes) {
         if self.held.is_empty() {
             self.held = bytes;
-        } else {
+        } else if !bytes.is_empty() {
             let mut both = BytesMut::with_capacity(self.held.len() + bytes.len());
             both.extend_from_slice(&self.held);
             both.extend_from_slice(&bytes);
             self.held = both.freeze();
+        }
+    }
+
+    /// Whether a head is held to its end, which stays to be told.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn hold_head(&mut self) -> Result<bool, Fault> {
+        match &mut self.stage {
+            Stage::Head(reader) => Ok(reader.read(&self.held, LIMITS)?.is_some()),
+            Stage::Length(_) | Stage::Chunked(..) | Stage::UntilClosed | Stage::Complete(_) | Stage::Tunnel => {
+                Ok(false)
+            }
         }
     }
 
@@ -301,6 +314,21 @@ mod tests {
             let bytes = format!("{head}content-length: 0\r\n\r\n");
             assert_eq!(read(bytes.as_bytes(), 1000, Asked::Other).1, lasts, "{head}");
         }
+    }
+
+    #[test]
+    fn a_head_that_was_looked_at_is_still_told() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let mut answers = Answers::new(Asked::Other);
+        answers.take(Bytes::from_static(&bytes[..20]));
+        assert_eq!(answers.hold_head(), Ok(false));
+        answers.take(Bytes::from_static(&bytes[20..]));
+        assert_eq!((answers.hold_head(), answers.hold_head()), (Ok(true), Ok(true)));
+        assert!(matches!(answers.part(), Ok(Some(Part::Head(head))) if head.status == 200));
+        assert!(matches!(answers.part(), Ok(Some(Part::Body(body))) if body == "ok"));
+        let mut wrong = Answers::new(Asked::Other);
+        wrong.take(Bytes::from_static(b"SMTP\r\n"));
+        assert!(wrong.hold_head().is_err());
     }
 
     fn answer() -> impl Strategy<Value = Vec<u8>> {

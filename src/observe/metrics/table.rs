@@ -138,9 +138,11 @@ families! {
     ATTEMPT_FAILURES_TOTAL Counter "evenkeel_attempt_failures_total" [Upstream Backend Reason]
         "Attempts that failed, whether or not another one served the request."
     RETRIES_TOTAL Counter "evenkeel_retries_total" [Upstream]
-        "Attempts after the first of a request."
+        "Attempts after a former one of the same request had failed."
     RETRIES_REFUSED_TOTAL Counter "evenkeel_retries_refused_total" [Upstream]
         "Retries that were due but not made because the retry budget was spent."
+    HEDGES_TOTAL Counter "evenkeel_hedges_total" [Upstream State]
+        "Attempts beside the first of a request that waited; state is won when their answer was passed on, lost when it was not, refused when they were due but not made because the retry budget was spent."
     UPSTREAM_PANIC Gauge "evenkeel_upstream_panic" [Upstream]
         "1 while too few backends are fit and health is ignored, else 0."
     PANIC_PICKS_TOTAL Counter "evenkeel_panic_picks_total" [Upstream]
@@ -151,6 +153,14 @@ families! {
         "Requests that waited since all backends had as many as they may."
     SHED_TOTAL Counter "evenkeel_shed_total" [Upstream]
         "Requests that were refused since all backends had as many as they may."
+    CONCURRENCY_LIMIT Gauge "evenkeel_concurrency_limit" [Upstream]
+        "Requests at once that the backends are found to carry. Absent without adaptive_concurrency."
+    CONCURRENCY_MINIMAL_LATENCY_SECONDS Gauge "evenkeel_concurrency_minimal_latency_seconds" [Upstream]
+        "Time to the head of an answer while few requests are in flight. Absent before it was measured."
+    CONCURRENCY_BEYOND_TOTAL Counter "evenkeel_concurrency_beyond_total" [Upstream]
+        "Requests that came when the limit was reached: they waited or were refused, or would have where it is only observed."
+    CONCURRENCY_REFUSED_TOTAL Counter "evenkeel_concurrency_refused_total" [Upstream]
+        "Requests that were refused since the limit was reached."
     BACKEND_HEALTHY Gauge "evenkeel_backend_healthy" [Upstream Backend]
         "1 if the backend is fit to serve, else 0."
     BACKEND_DRAINED Gauge "evenkeel_backend_drained" [Upstream Backend]

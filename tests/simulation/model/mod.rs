@@ -264,14 +264,17 @@ impl World {
             }
             Event::Waited(ticket) => {
                 if self.is_at(ticket, |stage| matches!(stage, Stage::Waiting(_))) {
-                    let refused =
-                        self.requests.get(&ticket.request).map(|one| one.upstream.shed(Refused::QueueTimeout));
+                    let refused = self.requests.get(&ticket.request).and_then(|one| match &one.stage {
+                        Stage::Waiting(waiting) => Some(one.upstream.shed(Refused::QueueTimeout, waiting.bound)),
+                        Stage::Arriving | Stage::Attempt(_) | Stage::Paused => None,
+                    });
                     self.end(ticket.request, End::Failed(refused.map_or(Reason::Internal, Reason::from)));
                 }
             }
             Event::ClientLeaves(request) => self.end(request, End::Failed(Reason::ClientGone)),
             Event::Tick(count) => {
-                self.upstream.watch(count, self.instant());
+                let chance = self.rng.f64();
+                self.upstream.watch(count, self.instant(), chance);
                 if self.in_time() {
                     self.after(TICK, Event::Tick(count + 1));
                 }
@@ -290,7 +293,6 @@ impl World {
         self.after(Duration::from_secs_f64(pause), Event::Arrival);
         let number = self.arrived;
         self.arrived += 1;
-        self.upstream.count_request();
         let mut one_of = |share: u8| share > 0 && self.rng.u8(0..100) < share;
         let (idempotent, becomes_tunnel) = (one_of(self.traffic.idempotent), one_of(self.traffic.tunnels));
         let (leaves, stays) = (one_of(self.traffic.impatient), one_of(self.traffic.sticky));
