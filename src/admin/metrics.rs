@@ -161,6 +161,12 @@ fn backend_families(out: &mut Exposition, snapshot: &Snapshot) {
             }
         }
     }
+    out.family(&table::HEDGES_TOTAL);
+    for upstream in &snapshot.upstreams {
+        for (state, count) in upstream.state.hedges.counts() {
+            out.sample(&[(Upstream, &upstream.name), (State, state)], count);
+        }
+    }
     type Total = fn(&upstream::UpstreamState) -> u64;
     out.family(&table::UPSTREAM_PANIC);
     for upstream in &snapshot.upstreams {

@@ -10,6 +10,7 @@
 pub mod ejection;
 pub mod gradient;
 mod hash;
+pub mod lately;
 pub mod latencies;
 pub mod least_request;
 mod maglev;

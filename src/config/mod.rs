@@ -20,6 +20,7 @@ mod error_pages;
 mod expectations;
 mod header_rules;
 mod health_check;
+mod hedge;
 mod include;
 mod listeners;
 mod listing;
@@ -62,6 +63,7 @@ pub use circuit_breaker::{CircuitBreaker, Queue};
 pub use client_certificates::{ClientCertificateMode, ClientCertificates};
 pub use expectations::{Expected, Test};
 pub use health_check::{HealthCheck, HttpQuestion, Question};
+pub use hedge::{Hedge, Percentile};
 pub use listeners::{
     CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion,
 };

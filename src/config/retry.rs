@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::hedge::{self, Hedge};
 use super::problem::{Problem, Report};
 use super::section::{Entry, Section, Switch, is_off, is_on, number, positive, switch};
 use super::suggest;
 use super::tree::Value;
+use super::upstreams::Protocol;
 use crate::units::{Mistake, Percent};
 
 /// How much longer the longest pause is than the first, where only the first is written.
@@ -34,6 +36,8 @@ pub struct Retry {
     pub backoff: Option<Backoff>,
     /// How long one try may take to connect, and then to the head of its answer; None: as long as any attempt.
     pub per_try_timeout: Option<Duration>,
+    /// After which wait it is given to a second backend beside the first.
+    pub hedge: Hedge,
 }
 
 /// How long a request waits before it is tried again.
@@ -61,6 +65,7 @@ impl Default for Retry {
             on: RetryOn::default(),
             backoff: Some(Backoff::default()),
             per_try_timeout: None,
+            hedge: Hedge::Off,
         }
     }
 }
@@ -130,6 +135,8 @@ pub enum RetryRule {
         attempts: Option<u32>,
         /// After which failures.
         on: Option<RetryOn>,
+        /// After which wait it is given to a second backend.
+        hedge: Option<Hedge>,
     },
 }
 
@@ -139,10 +146,10 @@ impl RetryRule {
         match self {
             RetryRule::Inherit => upstream,
             RetryRule::Off => None,
-            RetryRule::On { attempts, on } => {
+            RetryRule::On { attempts, on, hedge } => {
                 let upstream = upstream.unwrap_or_default();
                 let (attempts, on) = (attempts.unwrap_or(upstream.attempts), on.unwrap_or(upstream.on));
-                Some(Retry { attempts, on, ..upstream })
+                Some(Retry { attempts, on, hedge: hedge.unwrap_or(upstream.hedge), ..upstream })
             }
         }
     }
@@ -178,8 +185,9 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
         )),
         _ => positive("per_try_timeout", text, "write `per_try_timeout: off`").map(Some),
     });
+    let hedge = hedge::read(&mut section, over_http2.then_some(Protocol::Http2)).unwrap_or_default();
     section.close();
-    Some(Retry { attempts, budget, on, backoff, per_try_timeout })
+    Some(Retry { attempts, budget, on, backoff, per_try_timeout, hedge })
 }
 
 /// The same of a route: what is not written is its upstream's.
@@ -192,7 +200,7 @@ pub(super) fn read_rule(route: &mut Section<'_>) -> RetryRule {
         return RetryRule::Off;
     }
     if is_on(entry.node) {
-        return RetryRule::On { attempts: None, on: None };
+        return RetryRule::On { attempts: None, on: None, hedge: None };
     }
     let title = format!("`retry` of {}", route.title());
     let Some(mut section) = Section::open(report, "route retry", title, Some(entry.key.place), entry.node) else {
@@ -206,8 +214,10 @@ pub(super) fn read_rule(route: &mut Section<'_>) -> RetryRule {
     }
     let attempts = read_attempts(&mut section);
     let on = section.entry("on").map(|entry| read_on(report, entry));
+    // Which upstreams it leads to is known later.
+    let hedge = hedge::read(&mut section, None);
     section.close();
-    RetryRule::On { attempts, on }
+    RetryRule::On { attempts, on, hedge }
 }
 
 fn read_backoff(retry: &mut Section<'_>) -> Option<Backoff> {

@@ -142,6 +142,7 @@ fn every_key_of_an_upstream_changes_it() {
             on: RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE },
             backoff: Some(Backoff { base: Duration::from_millis(5), max: Duration::from_millis(6) }),
             per_try_timeout: None,
+            hedge: Hedge::Off,
         }),
         sticky: Some(StickyCookie {
             name: "stay".to_owned(),
@@ -286,7 +287,7 @@ fn every_key_of_a_match_changes_it() {
 fn every_key_of_a_forwarding_route_changes_it() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     let read = forward(
-        "split: [ { upstream: x, weight: 95 }, { upstream: y, weight: 0 } ]\nrewrite: { strip_prefix: /api, host: \"internal.example:8080\" }\nrequest_headers: { set: { X-Team: shop, x-from: \"{client_address}\" }, add: { x-a: \"{{}}\" }, remove: [x-debug] }\ntimeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: unlimited, tunnel: 4s }\nlimits: { request_body: 10MiB }\nretry: { attempts: 1, on: [reset] }",
+        "split: [ { upstream: x, weight: 95 }, { upstream: y, weight: 0 } ]\nrewrite: { strip_prefix: /api, host: \"internal.example:8080\" }\nrequest_headers: { set: { X-Team: shop, x-from: \"{client_address}\" }, add: { x-a: \"{{}}\" }, remove: [x-debug] }\ntimeouts: { connect: 1s, first_byte: 2s, idle: 3s, total: unlimited, tunnel: 4s }\nlimits: { request_body: 10MiB }\nretry: { attempts: 1, on: [reset], hedge: off }",
     );
     let name = http::HeaderName::from_static;
     let fixed = |text: &'static str| Value::Fixed(http::HeaderValue::from_static(text));
@@ -314,6 +315,7 @@ fn every_key_of_a_forwarding_route_changes_it() {
         retry: RetryRule::On {
             attempts: Some(1),
             on: Some(RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE }),
+            hedge: Some(Hedge::Off),
         },
         request_body: Some(SizeLimit::At(ByteSize(10 << 20))),
     };
@@ -375,6 +377,7 @@ fn what_a_route_says_of_retries_wins_over_its_upstream_but_for_the_budget() {
         on: RetryOn { connect: true, reset: false, refused: false, statuses: RetryStatuses::NONE },
         backoff: None,
         per_try_timeout: None,
+        hedge: Hedge::Time(Duration::from_secs(1)),
     };
     let rule = |lines: &str| forward(&format!("upstream: x\n{lines}")).retry;
     assert_eq!(rule("").over(Some(upstream)), Some(upstream));
@@ -384,6 +387,20 @@ fn what_a_route_says_of_retries_wins_over_its_upstream_but_for_the_budget() {
     assert_eq!(rule("retry: { attempts: 1 }").over(Some(upstream)), Some(Retry { attempts: 1, ..upstream }));
     let on = RetryOn { connect: false, reset: true, refused: false, statuses: RetryStatuses::NONE };
     assert_eq!(rule("retry: { on: [reset] }").over(None), Some(Retry { on, ..Retry::default() }));
+    assert_eq!(rule("retry: { hedge: off }").over(Some(upstream)), Some(Retry { hedge: Hedge::Off, ..upstream }));
+}
+
+#[test]
+fn a_request_is_hedged_after_a_share_of_all_or_after_a_time() {
+    let retry = |text: &str| parsed(&file("", &format!("    retry: {text}"), "")).upstreams.remove(0).retry;
+    let hedge = |text: &str| retry(text).map(|retry| retry.hedge);
+    let millis = Duration::from_millis;
+    let lately = |percentile, min| Some(Hedge::Lately { percentile, min: millis(min) });
+    assert_eq!(hedge("on"), Some(Hedge::Off));
+    assert_eq!(hedge("{ hedge: on }"), lately(Percentile::P95, 5));
+    assert_eq!(hedge("{ hedge: { after: p99, min: 20ms } }"), lately(Percentile::P99, 20));
+    assert_eq!(hedge("{ hedge: { min: 1ms } }"), lately(Percentile::P95, 1));
+    assert_eq!(hedge("{ hedge: { after: 200ms } }"), Some(Hedge::Time(millis(200))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config;
+use crate::config::{self, Hedge};
 use crate::snapshot::Forwarding;
 use crate::units;
 use crate::upstream::backend::Backend;
@@ -24,6 +24,8 @@ pub struct Share {
     pub balance: &'static str,
     /// How often a request is tried again.
     pub retries: u32,
+    /// After which wait it is given to a second backend too; `off` if it is not.
+    pub hedge: String,
     /// For the whole request; `unlimited` if nothing ends it.
     pub total_timeout: String,
     /// Until an answer begins.
@@ -61,6 +63,7 @@ pub(super) fn shares(
             weight: *weight,
             balance: upstream.config.balance.token(),
             retries: destination.retry.map_or(0, |retry| retry.attempts),
+            hedge: destination.retry.map_or(Hedge::Off, |retry| retry.hedge).show(),
             total_timeout: destination.timeouts.total.map_or_else(|| "unlimited".to_owned(), units::show),
             first_byte_timeout: units::show(destination.timeouts.first_byte),
             candidates: candidates(upstream, asked, known, now),

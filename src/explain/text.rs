@@ -41,10 +41,11 @@ fn act(action: &Value, lines: &mut Vec<String>) {
         _ => {
             lines.push(format!("  forward   {} with host {}", field(action, "target"), field(action, "host")));
             for share in items(action, "upstreams") {
-                let told = ["upstream", "weight", "balance", "retries", "first_byte_timeout", "total_timeout"];
-                let [upstream, weight, balance, retries, first_byte, total] = told.map(|key| field(share, key));
+                let told = ["upstream", "weight", "balance", "retries", "hedge", "first_byte_timeout", "total_timeout"];
+                let [upstream, weight, balance, retries, hedge, first_byte, total] = told.map(|key| field(share, key));
+                let hedged = if hedge == "off" { String::new() } else { format!(", hedged after {hedge}") };
                 lines.push(format!(
-                    "  upstream  {upstream} (share {weight}, {balance}, tried again {retries} times, \
+                    "  upstream  {upstream} (share {weight}, {balance}, tried again {retries} times{hedged}, \
                      first byte within {first_byte}, in all {total})"
                 ));
                 lines.extend(items(share, "candidates").iter().map(candidate));

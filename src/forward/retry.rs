@@ -50,6 +50,38 @@ pub fn may_be_repeated(failed: Failed, on: RetryOn) -> bool {
     }
 }
 
+/// Whether an attempt that failed for this reason leaves others that run beside it as they are: the reason is its own, not one of
+/// the request.
+pub const fn leaves_others(reason: Reason) -> bool {
+    match reason {
+        Reason::ConnectFailed
+        | Reason::ConnectTimeout
+        | Reason::TlsFailed
+        | Reason::Reset
+        | Reason::BadResponse
+        | Reason::FirstByteTimeout
+        | Reason::TryTimeout
+        | Reason::IdleTimeout => true,
+        Reason::BadRequest
+        | Reason::RequestTimeout
+        | Reason::HeaderTooLarge
+        | Reason::UriTooLong
+        | Reason::MethodNotAllowed
+        | Reason::VersionNotSupported
+        | Reason::BodyTooLarge
+        | Reason::UnknownCoding
+        | Reason::NoRoute
+        | Reason::NoBackend
+        | Reason::Overloaded
+        | Reason::QueueFull
+        | Reason::QueueTimeout
+        | Reason::AdaptiveLimit
+        | Reason::TotalTimeout
+        | Reason::ClientGone
+        | Reason::Internal => false,
+    }
+}
+
 /// An answer of which nothing was passed on yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Declined {
@@ -159,6 +191,14 @@ mod tests {
         assert!(!may_be_repeated(failed(Reason::ConnectTimeout, Progress::NotConnected, false), refused));
         assert!(!may_be_repeated(failed(Reason::Reset, Progress::Refused, true), none));
         assert!(!may_be_repeated(failed(Reason::Reset, Progress::Sent, true), none));
+    }
+
+    #[test]
+    fn what_ends_the_request_ends_all_its_attempts() {
+        let leaves: Vec<&str> =
+            Reason::ALL.into_iter().filter(|reason| leaves_others(*reason)).map(Reason::token).collect();
+        assert!(leaves.contains(&"reset") && leaves.contains(&"connect_timeout"), "{leaves:?}");
+        assert!(!leaves.contains(&"client_gone") && !leaves.contains(&"total_timeout"), "{leaves:?}");
     }
 
     #[test]

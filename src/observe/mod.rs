@@ -17,4 +17,4 @@ pub mod timestamp;
 pub use access_log::AccessLog;
 pub use counters::Counters;
 pub use recent::Recent;
-pub use record::{Protocol, Record};
+pub use record::{Hedged, Protocol, Record};

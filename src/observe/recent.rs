@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::record::Record;
+use super::record::{Hedged, Record};
 use super::timestamp;
 
 /// Places of each kind in each shard.
@@ -79,6 +79,8 @@ pub struct Remembered {
     pub first_byte_ms: Option<f64>,
     /// How many backends were tried.
     pub attempts: u32,
+    /// What became of the attempt beside the first.
+    pub hedge: Option<&'static str>,
     /// The upstream.
     pub upstream: Option<String>,
     /// The backend of the last attempt.
@@ -179,6 +181,7 @@ impl Remembered {
             duration_ms: milliseconds(record.duration),
             first_byte_ms: record.first_byte.map(milliseconds),
             attempts: record.attempts,
+            hedge: record.hedge.map(Hedged::as_str),
             upstream: owned(record.upstream),
             backend: owned(record.backend),
             protocol: record.protocol.as_str(),

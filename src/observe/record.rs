@@ -48,6 +48,8 @@ pub struct Record<'a> {
     pub first_byte: Option<Duration>,
     /// How many backends were tried; 0 when none was asked.
     pub attempts: u32,
+    /// What became of the attempt that was made beside the first; `None` when none was.
+    pub hedge: Option<Hedged>,
     /// The upstream that served.
     pub upstream: Option<&'a str>,
     /// The backend of the last attempt.
@@ -58,6 +60,25 @@ pub struct Record<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The field `Referer`.
     pub referer: Option<&'a [u8]>,
+}
+
+/// What became of an attempt that was made beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedged {
+    /// Its answer was passed on.
+    Won,
+    /// It was not.
+    Lost,
+}
+
+impl Hedged {
+    /// The word in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// The versions of HTTP that are spoken with clients.

@@ -18,6 +18,7 @@ use crate::forward::deadline::{Deadline, Limits, Phase};
 use crate::forward::{answer, peer, retry};
 use crate::interrupt::Interrupt;
 use crate::listen;
+use crate::upstream::UnderWay;
 use crate::upstream::backend::Backend;
 use crate::upstream::health::Verdict;
 use crate::upstream::in_flight::InFlight;
@@ -40,8 +41,8 @@ pub struct Attempt {
     upgrade: bool,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
-    /// When a wait of ours must be over, and what it means if it is not.
-    due: Option<(Instant, Reason)>,
+    /// What we wait for ourselves.
+    wait: Wait,
     /// What has come of a wait of ours that was not over then.
     expired: Option<Reason>,
     /// What ends the request where its connection to the backend is shared.
@@ -53,6 +54,57 @@ pub struct Attempt {
     /// Whether its answer is left for that of another backend.
     left: bool,
     deadline: Option<Deadline>,
+    /// What is counted for it if it is made beside another.
+    hedge: Option<UnderWay>,
+}
+
+impl Attempt {
+    /// It is made beside another.
+    pub fn hedging(self, under_way: UnderWay) -> Attempt {
+        Attempt { hedge: Some(under_way), ..self }
+    }
+
+    /// Whether it is made beside another, and was not decided for.
+    pub fn is_hedge(&self) -> bool {
+        self.hedge.is_some()
+    }
+
+    /// What is counted for it as a hedge; no more from now on.
+    pub fn take_hedge(&mut self) -> Option<UnderWay> {
+        self.hedge.take()
+    }
+
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// When its wait must be over. It begins when this is asked for the first time.
+    pub fn due(&mut self) -> Option<Instant> {
+        Some(self.wait_ends()?.0)
+    }
+}
+
+/// A wait of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// It has not begun: most are over before anybody has to ask the clock.
+    For(Phase),
+    /// It must be over by then, if ever, and this is what it means if it is not.
+    Until(Option<(Instant, Reason)>),
+}
+
+impl Attempt {
+    /// When its wait must be over, and what it means if it is not.
+    fn wait_ends(&mut self) -> Option<(Instant, Reason)> {
+        if let Wait::For(phase) = self.wait {
+            self.wait = Wait::Until(self.limits.and_then(|limits| limits.due(phase, Instant::now())));
+        }
+        match self.wait {
+            Wait::Until(due) => due,
+            Wait::For(_) => None,
+        }
+    }
 }
 
 /// Who speaks with the backend.
@@ -115,21 +167,23 @@ impl Context {
             Some(reserved) => Ok(reserved),
             None => self.seek().await,
         };
-        let speaker = self.speaker(session);
-        let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
-        let (in_flight, destination) = match (in_flight, destination) {
-            (Ok(in_flight), Some(destination)) => (in_flight, destination),
-            (Ok(_), None) => {
-                self.fail(Reason::NoBackend);
-                return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
-            }
-            (Err(reason), _) => {
+        let in_flight = match in_flight {
+            Ok(in_flight) => in_flight,
+            Err(reason) => {
                 self.fail(reason);
                 return Err(Error::new(ErrorType::HTTPStatus(StatusCode::SERVICE_UNAVAILABLE.as_u16())));
             }
         };
         self.attempts += 1;
         self.tried.add(in_flight.index);
+        self.attempt = self.attempt_at(session, in_flight);
+        Ok(())
+    }
+
+    /// An attempt that begins now; none without a destination.
+    pub(super) fn attempt_at(&self, session: &mut Session, in_flight: InFlight) -> Option<Attempt> {
+        let destination = self.destination()?;
+        let speaker = self.speaker(session);
         let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
         // A session of HTTP/2 times no body.
         let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
@@ -138,7 +192,7 @@ impl Context {
         let limits = Some(Limits::new(&destination.timeouts, per_try, self.began, request_body_idle))
             .filter(|limits| speaker == Speaker::Us || !session.is_body_empty() || limits.need_watching());
         let interrupt = (speaker == Speaker::Pingora && limits.is_some()).then(|| listen::interrupt_of(session));
-        self.attempt = Some(Attempt {
+        Some(Attempt {
             in_flight,
             connect: None,
             first_byte: None,
@@ -146,15 +200,15 @@ impl Context {
             speaker,
             upgrade: session.is_upgrade_req(),
             limits,
-            due: None,
+            wait: Wait::For(Phase::Over),
             expired: None,
             interrupt,
             interim: 0,
             switched: false,
             left: false,
             deadline: None,
-        });
-        Ok(())
+            hedge: None,
+        })
     }
 
     /// The backend of the attempt.
@@ -228,7 +282,8 @@ impl Context {
         let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
             attempt.first_byte.get_or_insert(self.began.elapsed());
-            attempt.in_flight.judge(Outcome::of(status, &response.headers), Instant::now());
+            let outcome = Outcome::of(status, &response.headers);
+            attempt.in_flight.judge(outcome, Instant::now());
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
             if attempt.switched {
                 attempt.in_flight.becomes_tunnel();
@@ -237,12 +292,15 @@ impl Context {
                 return Error::e_explain(ErrorType::HTTPStatus(status.as_u16()), "another backend is asked")
                     .map_err(Error::into_up);
             }
+            self.time_answer(outcome);
             self.waits_for(Phase::Body);
         }
+        self.decide();
         Ok(())
     }
 
-    /// Whether the answer of this status is left, since another backend may have a better one. Takes the retry if so.
+    /// Whether the answer of this status is left, since another backend may have a better one: one that was asked too, or one that
+    /// may be, which takes a retry.
     fn is_left(&mut self, session: &Session, status: StatusCode) -> bool {
         let declined = retry::Declined {
             status,
@@ -252,12 +310,14 @@ impl Context {
         let Some(destination) = self.destination() else { return false };
         let Some(rules) = destination.retry else { return false };
         let now = Instant::now();
-        let is_left = self.attempts <= rules.attempts
-            && session.response_written().is_none()
+        let has_rival = self.race.has_rival();
+        let is_left = session.response_written().is_none()
             && retry::may_be_asked_elsewhere(declined, rules.on)
-            && destination.upstream.has_another(&self.tried, now)
-            && destination.upstream.take_retry(now);
-        if is_left {
+            && (has_rival
+                || self.attempts <= rules.attempts
+                    && destination.upstream.has_another(&self.tried, now)
+                    && destination.upstream.take_retry(now));
+        if is_left && !has_rival {
             self.pause = self.pause_of(rules, retry::Saw::Something);
         }
         if let Some(attempt) = &mut self.attempt {
@@ -293,7 +353,7 @@ impl Context {
     }
 
     /// Bytes of the client's have come.
-    pub(super) fn received(&mut self, session: &mut Session, end_of_stream: bool) {
+    fn received(&mut self, session: &mut Session, end_of_stream: bool) {
         let body = if session.is_body_empty() { Body::None } else { Body::Sent };
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
@@ -303,8 +363,11 @@ impl Context {
         }
     }
 
-    /// Ends the request if more of its body has come than its route takes. A tunnel has no body.
-    pub(super) fn bound_body(&mut self, read: u64) -> Result<()> {
+    /// A piece of the request has come, or its end. Ends the request if that is more of a body than its route takes; a tunnel
+    /// has no body.
+    pub(super) fn body_came(&mut self, session: &mut Session, end_of_stream: bool) -> Result<()> {
+        self.received(session, end_of_stream);
+        let read = session.body_bytes_read() as u64;
         let most = self.destination().and_then(|destination| destination.request_body);
         let is_tunnel = self.attempt.as_ref().is_some_and(|attempt| attempt.switched);
         if is_tunnel || most.is_none_or(|most| read <= most) {
@@ -322,15 +385,15 @@ impl Context {
         match (&attempt.deadline, attempt.speaker) {
             (Some(deadline), _) => deadline.enter(phase),
             (None, Speaker::Us) => {
-                attempt.due = attempt.limits.and_then(|limits| limits.due(phase, Instant::now()));
+                attempt.wait = Wait::For(phase);
             }
             (None, Speaker::Pingora) => {}
         }
     }
 
-    /// When the wait that we are in must be over.
-    pub(super) fn due(&self) -> Option<Instant> {
-        Some(self.attempt.as_ref()?.due?.0)
+    /// When the wait that we are in must be over. It begins when this is asked for the first time.
+    pub(super) fn due(&mut self) -> Option<Instant> {
+        self.attempt.as_mut()?.due()
     }
 
     /// When the client must have taken what there is for it, as far as that is not the listener's matter.
@@ -346,7 +409,7 @@ impl Context {
 
     /// The wait was not over in time.
     pub(super) fn expire(&mut self) -> Box<Error> {
-        let due = self.attempt.as_ref().and_then(|attempt| attempt.due);
+        let due = self.attempt.as_mut().and_then(Attempt::wait_ends);
         self.expire_for(due.map_or(Reason::TotalTimeout, |(_, reason)| reason))
     }
 
@@ -445,6 +508,11 @@ impl Context {
                 let outcome = if unreachable { Outcome::Unreachable } else { Outcome::Broken };
                 attempt.in_flight.judge(outcome, Instant::now());
             }
+        }
+        if self.race.has_rival() && retry::leaves_others(reason) {
+            error.set_retry(true);
+            self.forgive();
+            return error;
         }
         let failed = retry::Failed {
             reason,

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use pingora::proxy::Session;
 
 use super::attempt::Attempt;
+use super::hedge::Race;
 use super::routing::Paths;
 use crate::admin::Disclosure;
 use crate::failure::Reason;
@@ -51,6 +52,8 @@ pub struct Context {
     /// The backend of the first attempt, until that begins.
     pub(super) reserved: Option<upstream::in_flight::InFlight>,
     pub(super) attempt: Option<Attempt>,
+    /// What runs beside it.
+    pub(super) race: Race,
     pub(super) client: Option<Client>,
     pub(super) host: Option<HeaderValue>,
     pub(super) identity: Identity,
@@ -83,6 +86,7 @@ impl Context {
             affinity: Affinity::default(),
             reserved: None,
             attempt: None,
+            race: Race::default(),
             client: None,
             host: None,
             identity: Identity::of(Peer { address: None, scheme: Scheme::Http }),

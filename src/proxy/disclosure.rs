@@ -3,9 +3,9 @@
 //! Invariant: a token goes to no backend, be it right or wrong. Without a token in the configuration nobody is told, and
 //! nothing is looked for.
 
+use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use pingora::Result;
-use pingora::http::RequestHeader;
 
 use super::context::Context;
 use crate::admin::{DECISION_ASKED, Disclosure};
@@ -27,10 +27,10 @@ impl Context {
     }
 
     /// Takes the token out of what a backend gets.
-    pub(super) fn conceal_token(&self, request: &mut RequestHeader) {
+    pub(super) fn conceal_token(&self, request: &mut Parts) {
         match self.disclosure {
             Disclosure::NotAsked => {}
-            Disclosure::Refused | Disclosure::Granted => drop(request.remove_header(&DECISION_ASKED)),
+            Disclosure::Refused | Disclosure::Granted => request.remove(&DECISION_ASKED),
         }
     }
 
@@ -45,6 +45,7 @@ impl Context {
             ("upstream", self.destination().map(|destination| destination.upstream.name.clone())),
             ("backend", attempt.map(|attempt| attempt.in_flight.backend.name.clone())),
             ("attempts", Some(self.attempts.to_string())),
+            ("hedge", self.race.hedged.map(|hedged| hedged.as_str().to_owned())),
             ("reason", self.failed().map(|reason| reason.token().to_owned())),
             ("generation", Some(self.snapshot.generation.to_string())),
         ];

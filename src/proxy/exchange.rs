@@ -24,7 +24,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::Sleep;
 
 use super::context::Context;
-use super::{Proxy, tunnel};
+use super::{Proxy, hedge, tunnel};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::fields::Trailers;
@@ -42,7 +42,12 @@ use crate::wire::answer::Fault;
 pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
     loop {
         context.begin_attempt(session).await?;
-        match attempt(proxy, session, context).await {
+        let attempted = match context.hedge_due(session) {
+            // Boxed, so that requests that are not hedged carry none of it.
+            Some(due) => Box::pin(hedge::attempt(proxy, session, context, due)).await,
+            None => attempt(proxy, session, context).await,
+        };
+        match attempted {
             Ok(()) => return Ok(()),
             Err(error) if error.retry() => {}
             Err(error) => return Err(error),
@@ -55,16 +60,15 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
     loop {
         let connection = match proxy.connections.take(backend.connections) {
             Some(connection) => connection,
-            None => {
-                let peer = context.peer()?;
-                match proxy.connections.connect(&peer).await {
-                    Ok(connection) => connection,
-                    Err(error) => return Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
-                }
-            }
+            // In a box: it is rare, and so large that every request would be moved with it.
+            None => Box::pin(connect(proxy, session, context)).await?,
         };
         let reused = connection.reused;
-        match over(proxy, session, context, connection, &backend).await {
+        let ended = match ask(session, context, connection).await {
+            Ok(exchange) => exchange.run(proxy, session, context, &backend).await,
+            Err(error) => Err(Ended::Failed(error)),
+        };
+        match ended {
             Ok(()) => return Ok(()),
             Err(Ended::Stale) => {}
             Err(Ended::Failed(error)) => {
@@ -74,8 +78,16 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
     }
 }
 
+async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<Connection> {
+    let peer = context.peer()?;
+    match proxy.connections.connect(&peer).await {
+        Ok(connection) => Ok(connection),
+        Err(error) => Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
+    }
+}
+
 /// How an attempt ended that did not end well.
-enum Ended {
+pub(super) enum Ended {
     /// The connection had been kept, and nothing could be sent over it: another one takes its place.
     Stale,
     Failed(Box<Error>),
@@ -87,22 +99,13 @@ impl From<Box<Error>> for Ended {
     }
 }
 
-/// Asks over this connection.
-async fn over(
-    proxy: &Proxy,
-    session: &mut Session,
-    context: &mut Context,
-    mut connection: Connection,
-    backend: &Arc<Backend>,
-) -> Result<(), Ended> {
-    let (reused, descriptor) = (connection.reused, connection.descriptor());
-    proxy.connected_to_upstream(session, reused, &backend.peer, descriptor, None, context).await?;
-    let mut head = request::without_hops(session.req_header())?;
-    proxy.upstream_request_filter(session, &mut head, context).await?;
+/// Has everything ready to be sent over this connection.
+pub(super) async fn ask(session: &mut Session, context: &mut Context, mut connection: Connection) -> Result<Exchange> {
+    context.connected(session, connection.reused);
     let has_body = !session.is_body_empty();
-    let framing = request::announce(&mut head, has_body)?;
-    connection.queue_head(request::on_the_wire(&head)?);
-    let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Other };
+    let (head, framing) = head(session, context, has_body)?;
+    connection.queue_head(head);
+    let asked = if session.req_header().method == Method::HEAD { Asked::Head } else { Asked::Other };
     let mut exchange = Exchange {
         connection: Some(connection),
         answers: Answers::new(asked),
@@ -110,8 +113,16 @@ async fn over(
         upload: Upload::Coming,
         timer: Timer(None),
     };
-    exchange.first_piece(proxy, session, context, has_body).await?;
-    exchange.run(proxy, session, context, backend).await
+    exchange.first_piece(session, context, has_body).await?;
+    Ok(exchange)
+}
+
+/// The head of the request for the backend, and how its body is framed.
+fn head(session: &Session, context: &Context, has_body: bool) -> Result<(Vec<u8>, Framing)> {
+    let mut head = request::without_hops(session.req_header())?;
+    context.make_ours(session, &mut head)?;
+    let framing = request::announce(&mut head, has_body)?;
+    Ok((request::on_the_wire(&head)?, framing))
 }
 
 /// How far the request's body has come.
@@ -139,7 +150,18 @@ enum Event {
     Late,
 }
 
-struct Exchange {
+/// How it goes on after a part of an answer.
+enum Came {
+    /// With more of the answer, or after its end.
+    More,
+    /// With another protocol.
+    Switched,
+    /// Not at all, once the client has what came before.
+    Fault(Box<Error>),
+}
+
+/// A request over a connection, and its answer.
+pub(super) struct Exchange {
     /// None once it was given away for others.
     connection: Option<Connection>,
     answers: Answers,
@@ -150,21 +172,15 @@ struct Exchange {
 
 impl Exchange {
     /// What is at hand of the body leaves with the head.
-    async fn first_piece(
-        &mut self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        has_body: bool,
-    ) -> Result<()> {
+    async fn first_piece(&mut self, session: &mut Session, context: &mut Context, has_body: bool) -> Result<()> {
         if !has_body {
-            return self.pass_on(proxy, session, context, None).await;
+            return self.pass_on(session, context, None);
         }
         session.as_mut().enable_retry_buffering();
         // What a former attempt has read already.
         let kept = session.get_retry_buffer();
         if kept.is_some() || session.is_body_done() {
-            return self.pass_on(proxy, session, context, kept).await;
+            return self.pass_on(session, context, kept);
         }
         let at_hand = {
             let mut read = pin!(session.downstream_session.read_body_or_idle(false));
@@ -173,9 +189,53 @@ impl Exchange {
         match at_hand {
             Poll::Ready(piece) => {
                 let piece = piece.map_err(Error::into_down)?;
-                self.pass_on(proxy, session, context, piece).await
+                self.pass_on(session, context, piece)
             }
             Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Sends what waits, and reads until a whole head is held. All of the request is in what waits.
+    pub(super) fn poll_head(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), Ended>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Err(ended_early().into())) };
+        if connection.has_unsent()
+            && let Poll::Ready(Err(error)) = connection.poll_send(task)
+        {
+            if connection.reused && !connection.touched {
+                return Poll::Ready(Err(Ended::Stale));
+            }
+            log::debug!(error:%; "backend takes no more of a request");
+            connection.give_up();
+            self.upload = Upload::Broken;
+        }
+        loop {
+            let bytes = ready!(connection.poll_receive(task)).map_err(unread)?;
+            if bytes.is_empty() {
+                return Poll::Ready(Err(ended_early().into()));
+            }
+            self.answers.take(bytes);
+            if self.answers.hold_head().map_err(unintelligible)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// The rest, once a head is held.
+    pub(super) async fn go_on_from_head(
+        mut self,
+        proxy: &Proxy,
+        session: &mut Session,
+        context: &mut Context,
+        backend: &Arc<Backend>,
+        timer: Timer,
+    ) -> Result<()> {
+        self.timer = timer;
+        let switched = self.answer(proxy, session, context, backend, None).await?;
+        debug_assert!(!switched, "nobody has asked for that");
+        match self.run(proxy, session, context, backend).await {
+            Ok(()) => Ok(()),
+            Err(Ended::Failed(error)) => Err(error),
+            Err(Ended::Stale) => Err(ended_early()),
         }
     }
 
@@ -192,7 +252,7 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, &self.answers, session, context.due(), &mut self.timer).await {
+            match event(connection, self.upload, &self.answers, session, context, &mut self.timer).await {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -208,19 +268,20 @@ impl Exchange {
                 // Nothing more is expected, so it is over with this connection.
                 Event::Came(_) if answered => self.upload = Upload::Broken,
                 Event::Came(Ok(bytes)) => {
-                    let switched = self.answer(proxy, session, context, backend, bytes).await?;
+                    let switched = self.answer(proxy, session, context, backend, Some(bytes)).await?;
                     if switched {
                         let Some(connection) = self.connection else { return Ok(()) };
-                        return Ok(tunnel::run(proxy, session, context, connection, self.timer).await?);
+                        let tunnel = tunnel::run(proxy, session, context, connection, self.timer);
+                        return Ok(Box::pin(tunnel).await?);
                     }
                 }
                 Event::Came(Err(error)) => {
-                    return Err(Error::because(ErrorType::ReadError, "reading an answer", error).into_up().into());
+                    return Err(unread(error).into());
                 }
                 Event::Client(piece) => {
                     let piece = piece.map_err(Error::into_down)?;
                     if self.upload == Upload::Coming {
-                        self.pass_on(proxy, session, context, piece).await?;
+                        self.pass_on(session, context, piece)?;
                     } else {
                         debug_assert!(false, "a client has nothing to say after its request");
                         self.upload = Upload::Broken;
@@ -245,15 +306,9 @@ impl Exchange {
     }
 
     /// Gives a piece of the request's body to the backend.
-    async fn pass_on(
-        &mut self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        mut piece: Option<Bytes>,
-    ) -> Result<()> {
+    fn pass_on(&mut self, session: &mut Session, context: &mut Context, piece: Option<Bytes>) -> Result<()> {
         let ended = piece.is_none() || session.is_body_done();
-        proxy.request_body_filter(session, &mut piece, ended, context).await?;
+        context.body_came(session, ended)?;
         if ended {
             self.upload = Upload::Whole;
         }
@@ -270,31 +325,52 @@ impl Exchange {
         })
     }
 
-    /// Passes on what has come of the answer. True: the backend has switched protocols.
+    /// Passes on what is held of the answer, and what has come now. True: the backend has switched protocols.
     async fn answer(
         &mut self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
         backend: &Arc<Backend>,
-        bytes: Bytes,
+        came: Option<Bytes>,
     ) -> Result<bool> {
-        let ended = bytes.is_empty();
-        self.answers.take(bytes);
         let mut tasks = Vec::with_capacity(2);
+        let came = self.parts(proxy, session, context, came, &mut tasks)?;
+        self.release(proxy, context, backend);
+        if !tasks.is_empty() {
+            self.deliver(session, context, tasks).await?;
+        }
+        match came {
+            Came::More => Ok(false),
+            Came::Switched => Ok(true),
+            Came::Fault(error) => Err(error),
+        }
+    }
+
+    /// What has come of the answer, as the client's session takes it.
+    fn parts(
+        &mut self,
+        proxy: &Proxy,
+        session: &mut Session,
+        context: &mut Context,
+        came: Option<Bytes>,
+        tasks: &mut Vec<HttpTask>,
+    ) -> Result<Came> {
+        let ended = came.as_ref().is_some_and(Bytes::is_empty);
+        self.answers.take(came.unwrap_or_default());
         let mut switched = false;
-        let fault = loop {
+        loop {
             let part = match self.answers.part() {
                 Ok(Some(part)) => part,
                 Ok(None) if ended && self.answers.ends() => Part::End(None),
-                Ok(None) if ended => break Some(ended_early()),
-                Ok(None) => break None,
-                Err(Fault(what)) => break Some(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()),
+                Ok(None) if ended => return Ok(Came::Fault(ended_early())),
+                Ok(None) => return Ok(if switched { Came::Switched } else { Came::More }),
+                Err(fault) => return Ok(Came::Fault(unintelligible(fault))),
             };
             match part {
                 Part::Head(mut head) => {
                     switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
-                    self.filter(proxy, session, context, &mut head).await?;
+                    self.filter(proxy, session, context, &mut head)?;
                     tasks.push(HttpTask::Header(head, false));
                 }
                 Part::Body(piece) => {
@@ -311,29 +387,21 @@ impl Exchange {
                         (None, Some(HttpTask::Header(_, end) | HttpTask::Body(_, end))) => *end = true,
                         (None, _) => tasks.push(HttpTask::Body(None, true)),
                     }
-                    break None;
+                    return Ok(if switched { Came::Switched } else { Came::More });
                 }
             }
-        };
-        self.release(proxy, context, backend);
-        if !tasks.is_empty() {
-            self.deliver(session, context, tasks).await?;
-        }
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok(switched),
         }
     }
 
     /// The phases of a head.
-    async fn filter(
+    fn filter(
         &self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
         head: &mut ResponseHeader,
     ) -> Result<()> {
-        proxy.upstream_response_filter(session, head, context).await?;
+        context.take_answer(session, head)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if session.is_upgrade(head) != Some(true) {
                 return Err(
@@ -348,7 +416,7 @@ impl Exchange {
                 head.insert_header(TRANSFER_ENCODING, "chunked")?;
             }
         }
-        proxy.response_filter(session, head, context).await
+        proxy.give_answer(session, head, context)
     }
 
     /// Lets others have the connection, before the client has taken the answer, if nothing more is to come over it.
@@ -374,6 +442,14 @@ impl Exchange {
         }
         Ok(())
     }
+}
+
+fn unread(error: io::Error) -> Box<Error> {
+    Error::because(ErrorType::ReadError, "reading an answer", error).into_up()
+}
+
+fn unintelligible(Fault(what): Fault) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
 }
 
 fn ended_early() -> Box<Error> {
@@ -427,7 +503,7 @@ async fn event(
     upload: Upload,
     answers: &Answers,
     session: &mut Session,
-    due: Option<Instant>,
+    context: &mut Context,
     timer: &mut Timer,
 ) -> Event {
     let listens = match upload {
@@ -459,7 +535,7 @@ async fn event(
         if let Poll::Ready(piece) = client.as_mut().poll(task) {
             return Poll::Ready(Event::Client(piece));
         }
-        timer.poll(task, due).map(|()| Event::Late)
+        timer.poll(task, context.due()).map(|()| Event::Late)
     })
     .await
 }

@@ -57,9 +57,9 @@ pub(super) async fn run(
             Event::Sent(Err(_)) if speak == Speak::Client => break,
             Event::Sent(Err(_)) => connection.give_up(),
             Event::Client(piece) => {
-                let mut piece = piece.map_err(Error::into_down)?;
+                let piece = piece.map_err(Error::into_down)?;
                 let ended = piece.is_none();
-                proxy.request_body_filter(session, &mut piece, ended, context).await?;
+                context.body_came(session, ended)?;
                 let queued = connection.queue_body(&mut Framing::Raw, piece.unwrap_or_default(), Follows::More);
                 debug_assert!(queued.is_ok(), "whatever comes fits");
                 if ended && speak == Speak::Client {
@@ -96,7 +96,7 @@ async fn event(
     connection: &mut Connection,
     speak: Speak,
     session: &mut Session,
-    context: &Context,
+    context: &mut Context,
     timer: &mut Timer,
 ) -> Event {
     let listens = speak != Speak::Backend && !connection.has_unsent();

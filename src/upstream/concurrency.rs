@@ -3,14 +3,14 @@
 //!
 //! A request costs two or three atomic additions where it is on, and one look where it is off.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Upstream;
+use super::counts::Counts;
 use super::outcome::Outcome;
 use crate::balance::gradient::{Gradient, Mode, Rules, Seen};
-use crate::balance::latencies::{SCALE, Window, step};
 use crate::config::AdaptiveConcurrency;
 
 /// Where requests line up for longer than this it is no burst.
@@ -35,33 +35,6 @@ pub struct Concurrency {
     beyond: AtomicU64,
     refused: AtomicU64,
     gradient: Mutex<Gradient>,
-}
-
-/// Answers by what they took.
-#[derive(Debug)]
-struct Counts(Box<[AtomicU32]>);
-
-impl Counts {
-    fn new() -> Counts {
-        Counts((0..SCALE).map(|_| AtomicU32::new(0)).collect())
-    }
-
-    fn add(&self, step: usize) {
-        if let Some(count) = self.0.get(step) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn take(&self) -> Window {
-        let mut window = Window::default();
-        for (step, count) in self.0.iter().enumerate() {
-            // Most have counted nothing.
-            if count.load(Ordering::Relaxed) > 0 {
-                window.add(step, count.swap(0, Ordering::Relaxed));
-            }
-        }
-        window
-    }
 }
 
 /// What is known, as an operator sees it.
@@ -117,10 +90,9 @@ impl Concurrency {
             }
         };
         if tells {
-            let step = step(took);
-            self.all.add(step);
+            self.all.add(took);
             if began == Began::AmongFew {
-                self.quiet.add(step);
+                self.quiet.add(took);
             }
         }
     }

@@ -3,12 +3,15 @@
 //! An [`Upstream`] is immutable but for what is learnt; the list of backends, the selector over it and the
 //! way back from an address to the list are one value, built when the configuration turns.
 
+mod answer_times;
 pub mod backend;
 pub mod concurrency;
 pub mod conduct;
+mod counts;
 mod hash_key;
 pub mod health;
 pub mod health_check;
+mod hedge;
 pub mod in_flight;
 mod latency;
 pub mod operator;
@@ -32,15 +35,19 @@ use std::time::{Duration, Instant};
 use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
+use self::answer_times::AnswerTimes;
 use self::backend::{Backend, State};
 use self::concurrency::{Began, Concurrency};
 pub use self::hash_key::Hashable;
 use self::health::Thresholds;
+use self::hedge::Hedges;
+pub use self::hedge::UnderWay;
 use self::outcome::Outcome;
 use self::pick::Panic;
 pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
+use self::selector::Places;
 use self::sticky::{Secret, Sticky};
 use self::tier::Tier;
 pub use self::watch::TICK;
@@ -64,7 +71,7 @@ pub struct Upstream {
     pub sticky: Option<Sticky>,
     /// By number.
     pub tiers: Box<[Tier]>,
-    by_address: HashMap<SocketAddr, usize>,
+    by_address: Places,
 }
 
 /// What is kept of an upstream when its configuration changes.
@@ -88,6 +95,10 @@ pub struct UpstreamState {
     pub conduct: conduct::Group,
     /// Whether health is ignored.
     pub panic: Panic,
+    /// How long answers took lately.
+    pub answer_times: AnswerTimes,
+    /// How hedges went.
+    pub hedges: Hedges,
     /// Requests that were served, which earn the budget of retries.
     served: AtomicU64,
     retries: AtomicU64,
@@ -108,6 +119,8 @@ impl UpstreamState {
             turns: AtomicU32::new(0),
             conduct: conduct::Group::default(),
             panic: Panic::default(),
+            answer_times: AnswerTimes::new(now),
+            hedges: Hedges::default(),
             served: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             retries_refused: AtomicU64::new(0),
@@ -216,7 +229,7 @@ impl Upstream {
             })
             .unwrap_or_default();
         let state = former.map_or_else(|| Arc::new(UpstreamState::new(now)), |former| former.state.clone());
-        let mut by_address = HashMap::new();
+        let mut by_address = Places::default();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
         for Resolved { address, host, weight, tier } in resolved {
             if by_address.contains_key(address) {
@@ -264,16 +277,21 @@ impl Upstream {
         Upstream { sticky, ..self }
     }
 
-    /// Whether the budget allows one more retry; takes it from the budget if so. Where the upstream has no budget, since
-    /// only some of its routes retry, it is the default.
+    /// Whether the budget allows one more retry; takes it from the budget if so.
     pub fn take_retry(&self, now: Instant) -> bool {
-        let share = self.config.retry.unwrap_or_default().budget;
-        let served = self.state.served.load(Ordering::Relaxed);
-        let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = budget.take(served, share, now);
+        let taken = self.draw(now);
         let counter = if taken { &self.state.retries } else { &self.state.retries_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         taken
+    }
+
+    /// Draws one attempt more than the first from the budget, if it allows that. Where the upstream has no budget, since only
+    /// some of its routes retry, it is the default.
+    fn draw(&self, now: Instant) -> bool {
+        let share = self.config.retry.unwrap_or_default().budget;
+        let served = self.state.served.load(Ordering::Relaxed);
+        let mut budget = self.state.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.take(served, share, now)
     }
 
     /// How many verdicts turn a backend; none if its health is not watched.

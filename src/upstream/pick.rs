@@ -207,6 +207,21 @@ impl Upstream {
         (0..self.backends.len()).any(another)
     }
 
+    /// A backend that could be asked beside those that were tried and have not answered yet: of the tier that serves, fit, with
+    /// room, not resting. None while others wait for room, and in panic, when there is nothing to spare.
+    pub(super) fn beside(&self, tried: &Tried, affinity: Affinity, now: Instant) -> Option<usize> {
+        let serving = self.serving();
+        if self.state.queue.is_in_use()
+            || !self.state.has_room(self.state.ceilings())
+            || serving.health == Health::Ignored
+        {
+            return None;
+        }
+        Pick::new(self, affinity, now).select(serving.tier, |place| {
+            self.is_acceptable(place, Health::Heeded) && !tried.contains(place) && self.is_rested(place, now)
+        })
+    }
+
     fn is_rested(&self, place: usize, now: Instant) -> bool {
         self.backends.get(place).is_some_and(|backend| !backend.state.rests(now))
     }

@@ -1,5 +1,5 @@
 //! Looking at all backends on a timer: who has stalled, who stands out, whose probe is due, how many requests are carried,
-//! where there is room again.
+//! where there is room again, how long answers take.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use crate::balance::outlier::{self, Window};
 pub const TICK: Duration = Duration::from_millis(100);
 /// How many ticks a window of success rates has: ten seconds.
 const TICKS_PER_WINDOW: u32 = 100;
+
+/// How many ticks pass between two looks at how long answers take: a second.
+const TICKS_PER_LOOK: u32 = 10;
 
 /// Looks at these upstreams until it is aborted.
 pub async fn watch(upstreams: Vec<Arc<Upstream>>) {
@@ -33,6 +36,9 @@ impl Upstream {
         self.steer(now, chance);
         // A backend may have come back, or a reload raised a ceiling.
         self.call_if_room();
+        if ticks.is_multiple_of(TICKS_PER_LOOK) {
+            self.state.answer_times.learn(now);
+        }
         if ticks.is_multiple_of(TICKS_PER_WINDOW) {
             self.compare(now);
         }

@@ -27,6 +27,7 @@ mod explaining;
 mod failures;
 mod forwarding;
 mod health_checks;
+mod hedging;
 mod hostile;
 mod http1_requests;
 mod http1_sessions;

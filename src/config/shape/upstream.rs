@@ -220,6 +220,25 @@ const RETRY: Section = section(
             "how long one try may take until its answer begins",
         ),
         key("on", RETRY_ON, "[connect, reset, refused]", "what is tried again"),
+        key(
+            "hedge",
+            Shape::Either(&[SWITCHED, Shape::Section(&HEDGE)]),
+            "off",
+            "giving a request that waits to a second backend too; with `protocol: http1` only",
+        ),
+    ],
+);
+
+const HEDGE: Section = section(
+    "hedge",
+    &[
+        key(
+            "after",
+            Shape::Either(&[Shape::Words(&["p90", "p95", "p99"]), Shape::Duration]),
+            "p95",
+            "the wait: longer than that share of requests lately, or a fixed time",
+        ),
+        key("min", Shape::Duration, "5ms", "the shortest wait, however quick the upstream is; not beside a fixed time"),
     ],
 );
 
@@ -229,6 +248,12 @@ pub(super) const ROUTE_RETRY: Section = section(
     &[
         optional("attempts", Shape::Number(1, 10), "the upstream's", "how often a request is tried again"),
         optional("on", RETRY_ON, "the upstream's", "what is tried again"),
+        optional(
+            "hedge",
+            Shape::Either(&[SWITCHED, Shape::Section(&HEDGE)]),
+            "the upstream's",
+            "giving a request that waits to a second backend too",
+        ),
     ],
 );
 

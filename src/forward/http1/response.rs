@@ -3,7 +3,7 @@
 //! What is in doubt is a [`Fault`], and what is left over behind an answer makes its connection one that is not used again.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use crate::wire::answer::{Fault, Field, Head, Limits, Reader, Says};
@@ -14,6 +14,9 @@ const LIMITS: Limits = Limits { bytes: 256 * 1024, fields: 256 };
 
 /// With so much of a body behind it a head is copied.
 const WORTH_COPYING: usize = 8 * 1024;
+
+/// Fields for which there is room besides the backend's.
+const OURS: usize = 2;
 
 /// A part of an answer.
 #[derive(Debug)]
@@ -84,11 +87,24 @@ impl Answers {
     pub fn take(&mut self, bytes: Bytes) {
         if self.held.is_empty() {
             self.held = bytes;
-        } else {
+        } else if !bytes.is_empty() {
             let mut both = BytesMut::with_capacity(self.held.len() + bytes.len());
             both.extend_from_slice(&self.held);
             both.extend_from_slice(&bytes);
             self.held = both.freeze();
+        }
+    }
+
+    /// Whether a head is held to its end, which stays to be told.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn hold_head(&mut self) -> Result<bool, Fault> {
+        match &mut self.stage {
+            Stage::Head(reader) => Ok(reader.read(&self.held, LIMITS)?.is_some()),
+            Stage::Length(_) | Stage::Chunked(..) | Stage::UntilClosed | Stage::Complete(_) | Stage::Tunnel => {
+                Ok(false)
+            }
         }
     }
 
@@ -159,13 +175,10 @@ impl Answers {
         let bytes = self.take_head(head.length);
         let fault = Fault("a head that cannot be represented");
         let status = head.status.status;
-        let mut response = ResponseHeader::build_no_case(status, Some(head.fields.len() + 2)).map_err(|_| fault)?;
-        response.set_version(if head.status.old { Version::HTTP_10 } else { Version::HTTP_11 });
-        let reason = bytes.get(head.status.reason.clone()).unwrap_or_default();
-        if response.status.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason) {
-            // What is not UTF-8 has no other representation; nobody reads it.
-            response.set_reason_phrase(std::str::from_utf8(reason).ok()).map_err(|_| fault)?;
-        }
+        let mut response = Response::new(()).into_parts().0;
+        response.status = StatusCode::from_u16(status).map_err(|_| fault)?;
+        response.version = if head.status.old { Version::HTTP_10 } else { Version::HTTP_11 };
+        response.headers = HeaderMap::with_capacity(head.fields.len() + OURS);
         for field in &head.fields {
             // RFC 9112, section 6.3: the chunks count, and whoever is told both may think otherwise.
             if field.says == Says::Length && head.framing.chunked {
@@ -173,7 +186,13 @@ impl Answers {
                 continue;
             }
             let name = HeaderName::from_bytes(bytes.get(field.name.clone()).unwrap_or_default()).map_err(|_| fault)?;
-            response.append_header(name, value(&bytes, field).ok_or(fault)?).map_err(|_| fault)?;
+            response.headers.try_append(name, value(&bytes, field).ok_or(fault)?).map_err(|_| fault)?;
+        }
+        let mut response = ResponseHeader::from(response);
+        let reason = bytes.get(head.status.reason.clone()).unwrap_or_default();
+        if response.status.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason) {
+            // What is not UTF-8 has no other representation; nobody reads it.
+            response.set_reason_phrase(std::str::from_utf8(reason).ok()).map_err(|_| fault)?;
         }
         let framing = head.framing;
         self.stage = match status {
@@ -323,6 +342,21 @@ mod tests {
             let bytes = format!("{head}content-length: 0\r\n\r\n");
             assert_eq!(read(bytes.as_bytes(), 1000, Asked::Other).1, lasts, "{head}");
         }
+    }
+
+    #[test]
+    fn a_head_that_was_looked_at_is_still_told() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let mut answers = Answers::new(Asked::Other);
+        answers.take(Bytes::from_static(&bytes[..20]));
+        assert_eq!(answers.hold_head(), Ok(false));
+        answers.take(Bytes::from_static(&bytes[20..]));
+        assert_eq!((answers.hold_head(), answers.hold_head()), (Ok(true), Ok(true)));
+        assert!(matches!(answers.part(), Ok(Some(Part::Head(head))) if head.status == 200));
+        assert!(matches!(answers.part(), Ok(Some(Part::Body(body))) if body == "ok"));
+        let mut wrong = Answers::new(Asked::Other);
+        wrong.take(Bytes::from_static(b"SMTP\r\n"));
+        assert!(wrong.hold_head().is_err());
     }
 
     fn answer() -> impl Strategy<Value = Vec<u8>> {

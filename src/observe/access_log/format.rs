@@ -106,6 +106,8 @@ fields! {
     FirstByteTime "first_byte_ms",
     /// How many backends were tried.
     Attempts "attempts",
+    /// What became of the attempt beside the first: `won` if its answer was passed on, else `lost`.
+    Hedge "hedge",
     /// The route that matched.
     Route "route",
     /// The upstream that served.

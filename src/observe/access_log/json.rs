@@ -46,6 +46,8 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record<'_>) {
     or_null(out, record.first_byte, value::milliseconds);
     out.extend_from_slice(b",\"attempts\":");
     value::number(out, record.attempts);
+    out.extend_from_slice(b",\"hedge\":");
+    or_null(out, record.hedge.map(|hedged| hedged.as_str().as_bytes()), string);
     out.extend_from_slice(b",\"route\":");
     or_null(out, record.route.map(str::as_bytes), string);
     out.extend_from_slice(b",\"upstream\":");
@@ -96,7 +98,7 @@ mod tests {
                 r#""listener":"web","method":"GET","scheme":"https","host":"shop.example.com","#,
                 r#""path":"/api/items?page=2","protocol":"HTTP/1.1","status":200,"reason":null,"#,
                 r#""bytes_received":0,"bytes_sent":5120,"duration_ms":12.345,"connect_ms":null,"#,
-                r#""first_byte_ms":11.020,"attempts":1,"route":"shop","upstream":"app","#,
+                r#""first_byte_ms":11.020,"attempts":1,"hedge":null,"route":"shop","upstream":"app","#,
                 r#""backend":"10.0.0.7:9001","user_agent":"curl/8.5.0","referer":null}"#,
                 "\n"
             )
@@ -164,6 +166,7 @@ mod tests {
                 "connect_ms": record.connect.map(milliseconds),
                 "first_byte_ms": record.first_byte.map(milliseconds),
                 "attempts": record.attempts,
+                "hedge": record.hedge.map(|hedged| hedged.as_str()),
                 "route": record.route,
                 "upstream": record.upstream,
                 "backend": record.backend,

@@ -1,6 +1,6 @@
 //! Records for the tests of the formats: a usual one, and one that a hostile client has made.
 
-use super::super::record::{Protocol, Record};
+use super::super::record::{Hedged, Protocol, Record};
 use proptest::prelude::*;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -26,6 +26,7 @@ pub(in crate::observe) fn record() -> Record<'static> {
         connect: None,
         first_byte: Some(Duration::from_micros(11_020)),
         attempts: 1,
+        hedge: None,
         upstream: Some("app"),
         backend: Some("10.0.0.7:9001"),
         protocol: Protocol::Http11,
@@ -103,6 +104,7 @@ impl Hostile {
             connect: self.times.1.map(micros),
             first_byte: self.times.2.map(micros),
             attempts: self.numbers.2,
+            hedge: Some(Hedged::Won),
             upstream: Some(upstream),
             backend: Some(backend),
             protocol: self.protocol,

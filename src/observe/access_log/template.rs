@@ -41,6 +41,7 @@ fn write_field(out: &mut Vec<u8>, field: Field, record: &Record<'_>) {
         Field::ConnectTime => value::or_dash(out, record.connect, value::milliseconds),
         Field::FirstByteTime => value::or_dash(out, record.first_byte, value::milliseconds),
         Field::Attempts => value::number(out, record.attempts),
+        Field::Hedge => value::or_dash(out, record.hedge.map(|hedged| hedged.as_str()), text),
         Field::Route => value::or_dash(out, record.route, text),
         Field::Upstream => value::or_dash(out, record.upstream, text),
         Field::Backend => value::or_dash(out, record.backend, text),
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(
             line(all.trim_end(), &sample::record()),
             "2026-11-23T13:44:05.123Z 0c5e2c7d7a6b4f11 192.0.2.7 web GET https shop.example.com /api/items?page=2 \
-             HTTP/1.1 200 - 0 5120 12.345 - 11.020 1 shop app 10.0.0.7:9001 curl/8.5.0 -\n"
+             HTTP/1.1 200 - 0 5120 12.345 - 11.020 1 - shop app 10.0.0.7:9001 curl/8.5.0 -\n"
         );
     }
 

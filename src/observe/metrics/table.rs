@@ -138,9 +138,11 @@ families! {
     ATTEMPT_FAILURES_TOTAL Counter "evenkeel_attempt_failures_total" [Upstream Backend Reason]
         "Attempts that failed, whether or not another one served the request."
     RETRIES_TOTAL Counter "evenkeel_retries_total" [Upstream]
-        "Attempts after the first of a request."
+        "Attempts after a former one of the same request had failed."
     RETRIES_REFUSED_TOTAL Counter "evenkeel_retries_refused_total" [Upstream]
         "Retries that were due but not made because the retry budget was spent."
+    HEDGES_TOTAL Counter "evenkeel_hedges_total" [Upstream State]
+        "Attempts beside the first of a request that waited; state is won when their answer was passed on, lost when it was not, refused when they were due but not made because the retry budget was spent."
     UPSTREAM_PANIC Gauge "evenkeel_upstream_panic" [Upstream]
         "1 while too few backends are fit and health is ignored, else 0."
     PANIC_PICKS_TOTAL Counter "evenkeel_panic_picks_total" [Upstream]
