@@ -15,6 +15,7 @@ const BACKLOG: i32 = 65_535;
 
 /// What the kernel holds of an answer besides what is on its way: it would take some megabytes for each client that does not
 /// read, until it has no memory left for anybody's connections. What is on its way is as much as ever.
+#[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 * 1024;
 
 /// Who may connect to a UNIX socket: the file's owner and group.
