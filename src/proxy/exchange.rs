@@ -108,6 +108,7 @@ async fn over(
         answers: Answers::new(asked),
         framing,
         upload: Upload::Coming,
+        turn: Turn::Backend,
         timer: Timer(None),
     };
     exchange.first_piece(proxy, session, context, has_body).await?;
@@ -145,7 +146,15 @@ struct Exchange {
     answers: Answers,
     framing: Framing,
     upload: Upload,
+    turn: Turn,
     timer: Timer,
+}
+
+/// Who is listened to first. Whoever has just spoken is not: one who never pauses would silence the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Backend,
+    Client,
 }
 
 impl Exchange {
@@ -192,7 +201,13 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, &self.answers, session, context.due(), &mut self.timer).await {
+            let due = context.due();
+            let event = event(connection, self.upload, self.turn, &self.answers, session, due, &mut self.timer).await;
+            self.turn = match event {
+                Event::Came(_) => Turn::Client,
+                Event::Sent | Event::Unsent(_) | Event::Client(_) | Event::Late => Turn::Backend,
+            };
+            match event {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -425,6 +440,7 @@ pub(super) async fn deliver(
 async fn event(
     connection: &mut Connection,
     upload: Upload,
+    turn: Turn,
     answers: &Answers,
     session: &mut Session,
     due: Option<Instant>,
@@ -435,6 +451,8 @@ async fn event(
         Upload::Whole => true,
         Upload::Broken => false,
     };
+    // Whoever has sent all of it has nothing to say.
+    let client_first = turn == Turn::Client && upload == Upload::Coming;
     let mut client = pin!(async {
         if listens {
             session.downstream_session.read_body_or_idle(upload == Upload::Whole).await
@@ -453,10 +471,13 @@ async fn event(
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
+        if client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
+            return Poll::Ready(Event::Client(piece));
+        }
         if let Poll::Ready(came) = connection.poll_receive(task) {
             return Poll::Ready(Event::Came(came));
         }
-        if let Poll::Ready(piece) = client.as_mut().poll(task) {
+        if !client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
             return Poll::Ready(Event::Client(piece));
         }
         timer.poll(task, due).map(|()| Event::Late)
