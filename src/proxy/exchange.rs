@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::{Error, ErrorType, Result};
@@ -53,6 +53,8 @@ pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Co
 async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
     let Some(backend) = context.backend() else { return Err(Error::new(ErrorType::InternalError)) };
     loop {
+        // What is in doubt must not cost the backend a connection.
+        let head = request::without_hops(session.req_header())?;
         let connection = match proxy.connections.take(backend.connections) {
             Some(connection) => connection,
             None => {
@@ -64,7 +66,7 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
             }
         };
         let reused = connection.reused;
-        match over(proxy, session, context, connection, &backend).await {
+        match over(proxy, session, context, head, connection, &backend).await {
             Ok(()) => return Ok(()),
             Err(Ended::Stale) => {}
             Err(Ended::Failed(error)) => {
@@ -92,12 +94,12 @@ async fn over(
     proxy: &Proxy,
     session: &mut Session,
     context: &mut Context,
+    mut head: RequestHeader,
     mut connection: Connection,
     backend: &Arc<Backend>,
 ) -> Result<(), Ended> {
     let (reused, descriptor) = (connection.reused, connection.descriptor());
     proxy.connected_to_upstream(session, reused, &backend.peer, descriptor, None, context).await?;
-    let mut head = request::without_hops(session.req_header())?;
     proxy.upstream_request_filter(session, &mut head, context).await?;
     let has_body = !session.is_body_empty();
     let framing = request::announce(&mut head, has_body)?;

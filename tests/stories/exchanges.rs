@@ -60,6 +60,18 @@ fn trailers_of_a_request_reach_its_backend_but_for_those_that_could_pass_for_its
 }
 
 #[test]
+fn a_request_in_doubt_costs_its_backend_no_connection() {
+    let origin = Origin::named("kept");
+    let balancer = Balancer::before([origin.address]).top("threads: 1").upstream("health_check: off").start();
+    for _ in 0..3 {
+        assert_eq!(balancer.get("/").status, 200);
+        let mut client = Client::connect(balancer.address).unwrap();
+        assert_eq!(client.request("GET", "/", &[("connection", "host")], b"").unwrap().status, 400);
+    }
+    assert!(origin.requests().iter().all(|request| request.connection == 0), "{:?}", origin.requests());
+}
+
+#[test]
 fn a_request_does_not_go_over_a_kept_connection_that_its_backend_has_closed() {
     let ended = Arc::new(AtomicUsize::new(0));
     let counter = ended.clone();
