@@ -275,7 +275,8 @@ impl Exchange {
             self.upload = Upload::Whole;
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let trailers = || listen::trailers_of(session).as_ref().and_then(trailers::lines);
+        let rules = context.request_rules();
+        let trailers = || listen::trailers_of(session).and_then(|all| trailers::lines(&all, rules));
         let follows = match self.framing {
             _ if !ended => Follows::More,
             Framing::Chunked => trailers().map_or(Follows::End, Follows::Trailers),
