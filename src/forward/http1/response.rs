@@ -207,6 +207,10 @@ impl Answers {
                 None => Stage::UntilClosed,
             },
         };
+        // RFC 9110, section 8.6: a 204 announces no body. Whoever announces one may send it, behind what ends the answer, and to
+        // whoever asks next.
+        let announces = framing.chunked || framing.length.is_some_and(|length| length > 0);
+        self.lasts &= status != 204 || !announces;
         self.lasts &= !framing.close && (!head.status.old || framing.keep_alive);
         Ok(response)
     }
@@ -329,6 +333,20 @@ mod tests {
         let (seen, reusable) = read(more.as_bytes(), 1000, Asked::Other);
         assert!(seen.ends_with("body okend None") && !reusable, "{seen}");
         assert!(!read(more.as_bytes(), 1000, Asked::Head).1, "a body for HEAD");
+    }
+
+    #[test]
+    fn a_204_that_announces_a_body_may_have_one_yet() {
+        let head = "HTTP/1.1 204 No Content\r\n";
+        for (fields, lasts) in [
+            ("", true),
+            ("content-length: 0\r\n", true),
+            ("content-length: 4\r\n", false),
+            ("transfer-encoding: chunked\r\n", false),
+        ] {
+            let (seen, reusable) = read(format!("{head}{fields}\r\n").as_bytes(), 1000, Asked::Other);
+            assert!(seen.ends_with("end None") && reusable == lasts, "{fields}: {seen}");
+        }
     }
 
     #[test]
