@@ -76,6 +76,12 @@ impl HeaderRules {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
+    /// Whether nothing is left of what a message says in a field of this name, which is written with hyphens alone.
+    pub fn replaces(&self, name: &str) -> bool {
+        let mut names = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
+        names.any(|replaced| replaced.as_str().replace('_', "-") == name)
+    }
+
     /// Changes a head.
     ///
     /// # Errors

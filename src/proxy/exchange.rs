@@ -40,6 +40,8 @@ use crate::wire::answer::Fault;
 /// # Errors
 /// Why the request was not served, or not to its end.
 pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
+    // What is in doubt must not cost a backend a connection.
+    request::check(session.req_header())?;
     loop {
         context.begin_attempt(session).await?;
         let attempted = match context.hedge_due(session) {
@@ -111,6 +113,7 @@ pub(super) async fn ask(session: &mut Session, context: &mut Context, mut connec
         answers: Answers::new(asked),
         framing,
         upload: Upload::Coming,
+        turn: Turn::Backend,
         timer: Timer(None),
     };
     exchange.first_piece(session, context, has_body).await?;
@@ -167,7 +170,15 @@ pub(super) struct Exchange {
     answers: Answers,
     framing: Framing,
     upload: Upload,
+    turn: Turn,
     timer: Timer,
+}
+
+/// Who is listened to first. Whoever has just spoken is not: one who never pauses would silence the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Backend,
+    Client,
 }
 
 impl Exchange {
@@ -252,7 +263,13 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, &self.answers, session, context, &mut self.timer).await {
+            let event =
+                event(connection, self.upload, self.turn, &self.answers, session, context, &mut self.timer).await;
+            self.turn = match event {
+                Event::Came(_) => Turn::Client,
+                Event::Sent | Event::Unsent(_) | Event::Client(_) | Event::Late => Turn::Backend,
+            };
+            match event {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -313,7 +330,8 @@ impl Exchange {
             self.upload = Upload::Whole;
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let trailers = || listen::trailers_of(session).as_ref().and_then(trailers::lines);
+        let rules = context.request_rules();
+        let trailers = || listen::trailers_of(session).and_then(|all| trailers::lines(&all, rules));
         let follows = match self.framing {
             _ if !ended => Follows::More,
             Framing::Chunked => trailers().map_or(Follows::End, Follows::Trailers),
@@ -501,6 +519,7 @@ pub(super) async fn deliver(
 async fn event(
     connection: &mut Connection,
     upload: Upload,
+    turn: Turn,
     answers: &Answers,
     session: &mut Session,
     context: &mut Context,
@@ -511,6 +530,8 @@ async fn event(
         Upload::Whole => true,
         Upload::Broken => false,
     };
+    // Whoever has sent all of it has nothing to say.
+    let client_first = turn == Turn::Client && upload == Upload::Coming;
     let mut client = pin!(async {
         if listens {
             session.downstream_session.read_body_or_idle(upload == Upload::Whole).await
@@ -529,10 +550,13 @@ async fn event(
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
+        if client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
+            return Poll::Ready(Event::Client(piece));
+        }
         if let Poll::Ready(came) = connection.poll_receive(task) {
             return Poll::Ready(Event::Came(came));
         }
-        if let Poll::Ready(piece) = client.as_mut().poll(task) {
+        if !client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
             return Poll::Ready(Event::Client(piece));
         }
         timer.poll(task, context.due()).map(|()| Event::Late)

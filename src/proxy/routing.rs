@@ -18,7 +18,7 @@ use super::context::Context;
 use crate::config::Key;
 use crate::cookies;
 use crate::failure::Reason;
-use crate::forward::header_rules::Head;
+use crate::forward::header_rules::{Head, HeaderRules};
 use crate::forward::rewrite::PathRewrite;
 use crate::forward::template::{Piece, Template, Values};
 use crate::route::{Host, Normalisation, Path, Request, normalise, path_and_query};
@@ -123,12 +123,15 @@ impl Context {
 
     /// Applies the route's rules to the head for the backend.
     pub(super) fn change_request(&self, session: &Session, request: &mut Parts) -> Result<()> {
-        let forwarding = self.route.as_ref().and_then(|route| route.forwarding());
-        let rules = forwarding.map(|forwarding| &forwarding.request_headers);
-        match rules.filter(|rules| !rules.is_empty()) {
+        match self.request_rules().filter(|rules| !rules.is_empty()) {
             Some(rules) => self.with_values(session, |values| rules.apply(request, values)),
             None => Ok(()),
         }
+    }
+
+    /// The route's rules for the fields of requests.
+    pub(super) fn request_rules(&self) -> Option<&HeaderRules> {
+        Some(&self.route.as_ref()?.forwarding()?.request_headers)
     }
 
     /// Applies the route's rules to the head of an answer, be it a backend's or ours.

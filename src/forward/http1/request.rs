@@ -70,6 +70,14 @@ fn is_of_connection(name: &HeaderName) -> bool {
     )
 }
 
+/// Whether the head can be made ours.
+///
+/// # Errors
+/// Of the client: its `Connection` names what it must not, or too much.
+pub fn check(request: &RequestHeader) -> Result<()> {
+    if request.headers.contains_key(header::CONNECTION) { nominated(&request.headers).map(drop) } else { Ok(()) }
+}
+
 /// The fields that `Connection` names.
 fn nominated(fields: &HeaderMap) -> Result<Vec<HeaderName>> {
     let values = fields.get_all(header::CONNECTION).iter();
