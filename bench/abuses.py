@@ -6,6 +6,7 @@ it has done. It opens its connections in steps, so that opening them is not what
 
 import select
 import socket
+import ssl
 import time
 import zlib
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Abuse:
     run: Callable
     rate: float  # actions a second, at most; 0 if it is there, and does nothing
     unit: str  # what an action is
+    tls: bool = False  # whether it is directed at the listener with TLS
 
 
 def play(abuse, port, stop, opened):
@@ -217,6 +219,22 @@ IN_DOUBT = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encodin
 CHUNKS = b"1;" + b"e" * 200 + b"\r\nx\r\n"
 
 
+UPGRADE = b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+ENDLESS = b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n"
+INTERIM = b"GET /interim HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def _hello():
+    """The first flight of a TLS handshake, as a client of today makes it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.wrap_bio(incoming, outgoing, server_hostname="healthy.example").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
 def _silent_streams():
     return frames.hello() + b"".join(frames.get(2 * n + 1, b"/silent") for n in range(100))
 
@@ -249,6 +267,11 @@ ABUSES = (
     Abuse("churn-reset", "requests whose client resets at once", each_its_own(lambda: GET, most=0, reset=True), 1000, "connections"),
     Abuse("extensions", "10 bodies of one-byte chunks with extensions", crowd(10, CHUNKED, sending(CHUNKS * 20)), 1000, "pieces of 4 KB"),
     Abuse("silent-backend", "500 requests to a backend that says nothing", crowd(500, SILENT), 0, "open"),
+    Abuse("endless", "200 clients that do not read an answer in chunks without end", crowd(200, ENDLESS), 0, "open"),
+    Abuse("tunnels", "200 clients that do not read what a WebSocket says without end", crowd(200, UPGRADE), 0, "open"),
+    Abuse("interim", "interim answers of a backend without end", each_its_own(lambda: INTERIM), 20, "requests"),
+    Abuse("handshakes", "TLS handshakes that are begun and left", each_its_own(_hello, most=50), 200, "handshakes", tls=True),
+    Abuse("half-handshakes", "2,000 TLS handshakes that stop in their first flight", crowd(2000, _hello()[:100]), 0, "open", tls=True),
     Abuse("h2-rapid-reset", "10 clients that take back what they ask", crowd(10, frames.hello(), numbered(
         lambda n: frames.get(n) + frame(RST_STREAM, 0, n, b"\0\0\0\x08"))), 5000, "requests"),
     Abuse("h2-made-reset", "10 clients that make us reset", crowd(10, frames.hello(), numbered(

@@ -12,16 +12,16 @@ from processes import Running, free_ports
 from scenarios import BODIES
 
 
-def start_backends(nginx, scratch, core, host="127.0.0.1", kept=True):
+def start_backends(nginx, scratch, core, host="127.0.0.1", kept=True, unsent=""):
     """Two ports that answer `BODIES`, by one nginx worker; with `0.0.0.0` on every address of the loopback network.
 
-    Not `kept`, they close each connection after its answer.
+    Not `kept`, they close each connection after its answer. `unsent`: what the kernel holds of an answer for them, as in `256k`.
     """
     ports = free_ports(2)
     home = Path(scratch) / "backends"
     (home / "logs").mkdir(parents=True)
     (home / "files").mkdir()
-    answers = ""
+    answers, sndbuf = "", f" sndbuf={unsent}" if unsent else ""
     for path, size in BODIES.items():
         if size <= 2048:
             answers += f'location = {path} {{ return 200 "{"x" * size}"; }}\n'
@@ -40,8 +40,8 @@ http {{
     root {home}/files;
     open_file_cache max=16;
     server {{
-        listen {host}:{ports[0]} backlog=16384;
-        listen {host}:{ports[1]} backlog=16384;
+        listen {host}:{ports[0]} backlog=16384{sndbuf};
+        listen {host}:{ports[1]} backlog=16384{sndbuf};
         {answers}
     }}
 }}

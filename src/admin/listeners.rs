@@ -25,6 +25,7 @@ fn one(listener: &Listener) -> Value {
         "connections_total": counters.accepted.load(Relaxed),
         "connections_refused": {
             "ceiling": counters.refused.load(Relaxed),
+            "descriptors": counters.descriptors_refused.load(Relaxed),
             "handshake": counters.handshakes_failed.load(Relaxed),
             "request_timeout": counters.heads_timed_out.load(Relaxed),
             "accept": counters.accept_errors.load(Relaxed),

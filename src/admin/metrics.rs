@@ -73,6 +73,7 @@ fn listener_families(out: &mut Exposition, snapshot: &Snapshot) {
         let refused = [
             ("ceiling", &counters.refused),
             ("client_ceiling", &counters.clients_refused),
+            ("descriptors", &counters.descriptors_refused),
             ("proxy_protocol", &counters.proxy_headers_refused),
             ("handshake", &counters.handshakes_failed),
             ("request_timeout", &counters.heads_timed_out),

@@ -8,24 +8,24 @@
 use bytes::Bytes;
 use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
 use pingora::Result;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 
+use super::header_rules::Head as _;
 use super::origin::Origin;
 
 /// The identifier of the request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Makes a client's request one of ours.
 ///
 /// # Errors
-/// pingora's, if a field cannot be set.
-pub fn to_backend(request: &mut RequestHeader, origin: Origin<'_>) -> Result<()> {
+/// If a field cannot be set.
+pub fn to_backend(request: &mut Parts, origin: Origin<'_>) -> Result<()> {
     joined_cookies(request)?;
     if origin.trailers && request.version == Version::HTTP_2 {
-        request.insert_header(header::TE, HeaderValue::from_static("trailers"))?;
+        request.set(header::TE, HeaderValue::from_static("trailers"))?;
     }
     origin.tell(request)
 }
@@ -53,16 +53,17 @@ pub fn to_client(response: &mut ResponseHeader, trailers: Trailers) {
             response.remove_header(&name);
         }
     }
-    // What does not come is not announced.
-    let trailer = (trailers == Trailers::Dropped).then_some(&header::TRAILER);
-    let always = [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::PROXY_AUTHENTICATE];
-    for name in always.into_iter().chain(trailer) {
-        if response.headers.contains_key(name) {
-            response.remove_header(name);
-        }
-    }
-    if response.status != http::StatusCode::UPGRADE_REQUIRED && response.headers.contains_key(header::UPGRADE) {
-        response.remove_header(&header::UPGRADE);
+    let upgrade_required = response.status == http::StatusCode::UPGRADE_REQUIRED;
+    let is_ours = |name: &HeaderName| match name.as_str() {
+        "keep-alive" | "proxy-authenticate" | "proxy-connection" | "te" => true,
+        // What does not come is not announced.
+        "trailer" => trailers == Trailers::Dropped,
+        "upgrade" => !upgrade_required,
+        _ => false,
+    };
+    // Hardly any answer has one: to look through its names once is cheaper than to look for each of these.
+    while let Some(name) = response.headers.keys().find(|name| is_ours(name)).cloned() {
+        response.remove_header(&name);
     }
 }
 
@@ -75,14 +76,14 @@ fn nominated(response: &ResponseHeader) -> Vec<HeaderName> {
     names.filter(|name| !kept.contains(name)).collect()
 }
 
-fn joined_cookies(request: &mut RequestHeader) -> Result<()> {
+fn joined_cookies(request: &mut Parts) -> Result<()> {
     let mut cookies = request.headers.get_all(header::COOKIE).iter();
     if cookies.next().is_none() || cookies.next().is_none() {
         return Ok(());
     }
     let cookies: Vec<&[u8]> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     match HeaderValue::from_maybe_shared(Bytes::from(cookies.join(&b"; "[..]))) {
-        Ok(joined) => request.insert_header(header::COOKIE, joined),
+        Ok(joined) => request.set(header::COOKIE, joined),
         Err(_) => Ok(()),
     }
 }
@@ -129,9 +130,10 @@ mod tests {
 
     #[test]
     fn cookies_that_http2_split_are_joined() {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        request.append_header("cookie", "a=1").unwrap();
-        request.append_header("cookie", "b=2").unwrap();
+        let mut request = http::Request::new(()).into_parts().0;
+        for cookie in ["a=1", "b=2"] {
+            request.add(header::COOKIE, HeaderValue::from_static(cookie)).unwrap();
+        }
         joined_cookies(&mut request).unwrap();
         let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);

@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use pingora::Result;
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::request::Parts;
+use pingora::http::ResponseHeader;
+use pingora::{ErrorType, OrErr, Result};
 
 use super::template::{Template, Values};
 
@@ -33,6 +34,8 @@ pub const RESPONSE_FIELDS: [HeaderName; 1] = [header::DATE];
 pub fn is_untouchable(name: &HeaderName, besides: &[HeaderName]) -> bool {
     COMMON_FIELDS.contains(name) || besides.contains(name)
 }
+
+const TOO_MANY: &str = "more fields than a head can have";
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,6 +76,12 @@ impl HeaderRules {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
+    /// Whether nothing is left of what a message says in a field of this name, which is written with hyphens alone.
+    pub fn replaces(&self, name: &str) -> bool {
+        let mut names = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
+        names.any(|replaced| replaced.as_str().replace('_', "-") == name)
+    }
+
     /// Changes a head.
     ///
     /// # Errors
@@ -96,35 +105,36 @@ impl HeaderRules {
     }
 }
 
-/// The head of a message, which pingora has two types for.
+/// The head of a message, be it a request or an answer.
 pub trait Head {
     /// The field has this value and no other.
     ///
     /// # Errors
-    /// pingora's.
+    /// If there is no room for it.
     fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
 
     /// The field has this value too.
     ///
     /// # Errors
-    /// pingora's.
+    /// If there is no room for it.
     fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
 
     /// The field goes.
     fn remove(&mut self, name: &HeaderName);
 }
 
-impl Head for RequestHeader {
+/// Not pingora's type, whose setting of a field parses the name anew and makes a second one with capitals.
+impl Head for Parts {
     fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.insert_header(name, value)
+        self.headers.try_insert(name, value).map(drop).or_err(ErrorType::InvalidHTTPHeader, TOO_MANY)
     }
 
     fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.append_header(name, value).map(drop)
+        self.headers.try_append(name, value).map(drop).or_err(ErrorType::InvalidHTTPHeader, TOO_MANY)
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        self.remove_header(name);
+        self.headers.remove(name);
     }
 }
 

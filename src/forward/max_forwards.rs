@@ -3,22 +3,24 @@
 //! A value that is no number, or several, says nothing and passes. Deliberately absent: TRACE, which goes nowhere.
 
 use http::header::MAX_FORWARDS;
-use http::{HeaderMap, Method};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
 use pingora::Result;
-use pingora::http::RequestHeader;
+
+use super::header_rules::Head as _;
 
 /// Whether the request ends here: it is for us to answer.
-pub fn ends_here(request: &RequestHeader) -> bool {
+pub fn ends_here(request: &Parts) -> bool {
     left(&request.method, &request.headers) == Some(0)
 }
 
 /// Takes one off what is left.
 ///
 /// # Errors
-/// pingora's, if the field cannot be set.
-pub fn decrement(request: &mut RequestHeader) -> Result<()> {
+/// If the field cannot be set.
+pub fn decrement(request: &mut Parts) -> Result<()> {
     match left(&request.method, &request.headers) {
-        Some(left) => request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string()),
+        Some(left) => request.set(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1))),
         None => Ok(()),
     }
 }
@@ -42,9 +44,9 @@ mod tests {
     use super::*;
 
     fn after(method: &str, values: &[&str]) -> Option<Vec<String>> {
-        let mut request = RequestHeader::build(method, b"/", None).unwrap();
+        let mut request = http::Request::builder().method(method).body(()).unwrap().into_parts().0;
         for value in values {
-            request.append_header("max-forwards", *value).unwrap();
+            request.add(MAX_FORWARDS, value.parse().unwrap()).unwrap();
         }
         if ends_here(&request) {
             return None;

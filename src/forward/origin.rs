@@ -7,10 +7,12 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::request::Parts;
 use pingora::Result;
-use pingora::http::RequestHeader;
 
 use super::fields::X_REQUEST_ID;
+use super::header_rules::Head as _;
+use crate::identity::text::Text;
 use crate::identity::{
     self, Believed, Field, Forwarded, Identity, Rules, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
@@ -36,46 +38,46 @@ impl Origin<'_> {
     /// Sets the fields.
     ///
     /// # Errors
-    /// pingora's, if a field cannot be set.
-    pub fn tell(&self, request: &mut RequestHeader) -> Result<()> {
+    /// If a field cannot be set.
+    pub fn tell(&self, request: &mut Parts) -> Result<()> {
         remove_claims(request, self.identity.believed);
         match self.rules.forwarded {
-            Forwarded::Removed => drop(request.remove_header(&FORWARDED)),
+            Forwarded::Removed => request.remove(&FORWARDED),
             Forwarded::Sent => {
                 let value = self.forwarded(request);
-                request.insert_header(FORWARDED, value)?;
+                request.set(FORWARDED, value)?;
             }
         }
         match self.forwarded_for(request) {
-            Some(value) => request.insert_header(X_FORWARDED_FOR, value)?,
-            None => drop(request.remove_header(&X_FORWARDED_FOR)),
+            Some(value) => request.set(X_FORWARDED_FOR, value)?,
+            None => request.remove(&X_FORWARDED_FOR),
         }
-        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(self.identity.scheme.as_str()))?;
+        request.set(X_FORWARDED_PROTO, HeaderValue::from_static(self.identity.scheme.as_str()))?;
         match self.identity.host.as_ref().or(self.host) {
-            Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
-            None => drop(request.remove_header(&X_FORWARDED_HOST)),
+            Some(host) => request.set(X_FORWARDED_HOST, host.clone())?,
+            None => request.remove(&X_FORWARDED_HOST),
         }
-        request.insert_header(X_REQUEST_ID, self.id.value())
+        request.set(X_REQUEST_ID, self.id.value())
     }
 
-    fn forwarded_for(&self, request: &RequestHeader) -> Option<HeaderValue> {
-        let peer = self.identity.peer.address;
+    fn forwarded_for(&self, request: &Parts) -> Option<HeaderValue> {
+        let peer = self.identity.peer.address.map(Text::of);
         let mut list = self.received(request, Field::XForwardedFor, &X_FORWARDED_FOR);
         if let Some(client) = self.client_behind_the_peer().filter(|_| list.is_empty()) {
-            list.extend_from_slice(client.to_string().as_bytes());
+            list.extend_from_slice(Text::of(client).as_str().as_bytes());
         }
-        match peer.map(|peer| peer.to_string()) {
-            Some(peer) if list.is_empty() => list = peer.into_bytes(),
+        match peer {
+            Some(peer) if list.is_empty() => list = peer.as_str().into(),
             Some(peer) => {
                 list.extend_from_slice(b", ");
-                list.extend_from_slice(peer.as_bytes());
+                list.extend_from_slice(peer.as_str().as_bytes());
             }
             None => {}
         }
         if list.is_empty() { None } else { Some(value(list)) }
     }
 
-    fn forwarded(&self, request: &RequestHeader) -> HeaderValue {
+    fn forwarded(&self, request: &Parts) -> HeaderValue {
         let Identity { peer, scheme, .. } = self.identity;
         let mut list = self.received(request, Field::Forwarded, &FORWARDED);
         let asked = self.host.map(HeaderValue::as_bytes);
@@ -88,7 +90,7 @@ impl Origin<'_> {
     }
 
     /// What trusted proxies wrote into this field, if it is the one that they write.
-    fn received(&self, request: &RequestHeader, field: Field, name: &HeaderName) -> Vec<u8> {
+    fn received(&self, request: &Parts, field: Field, name: &HeaderName) -> Vec<u8> {
         let mut list = Vec::new();
         if self.identity.believed == Believed::No || self.rules.field != field {
             return list;
@@ -110,7 +112,7 @@ impl Origin<'_> {
 
 /// Removes what claims to tell who asked and is none of the fields that are set here: everything of the kind from a
 /// client that is not believed, and from anybody what a backend would mistake for the fields that are set.
-fn remove_claims(request: &mut RequestHeader, believed: Believed) {
+fn remove_claims(request: &mut Parts, believed: Believed) {
     let is_claim = |name: &HeaderName| {
         let name = name.as_str();
         // Many backends read an underscore as the hyphen.
@@ -119,7 +121,7 @@ fn remove_claims(request: &mut RequestHeader, believed: Believed) {
     };
     let claims: Vec<HeaderName> = request.headers.keys().filter(|name| is_claim(name)).cloned().collect();
     for name in claims {
-        request.remove_header(&name);
+        request.remove(&name);
     }
 }
 
@@ -139,13 +141,15 @@ mod tests {
 
     #[test]
     fn no_spelling_of_a_claim_comes_through() {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut request = http::Request::new(()).into_parts().0;
         for name in
             ["x-real-ip", "x-forwarded-port", "X_Forwarded_For", "x-forwarded_host", "x_request_id", "x-other_name"]
         {
-            request.append_header(name, "1.2.3.4").unwrap();
+            request
+                .headers
+                .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("1.2.3.4"));
         }
-        let left = |request: &RequestHeader| {
+        let left = |request: &Parts| {
             let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str().to_owned()).collect();
             names.sort();
             names
@@ -167,9 +171,9 @@ mod tests {
                 network => rules_of.trusted.networks.push(network.parse().unwrap()),
             }
         }
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut request = http::Request::new(()).into_parts().0;
         for (name, value) in fields {
-            request.append_header(*name, *value).unwrap();
+            request.headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         let peer = Peer { address: Some([10, 0, 0, 1].into()), scheme: Scheme::Http };
         let identity = rules_of.identify(peer, &request.headers);

@@ -3,9 +3,12 @@
 //! Off unless the operator gives us a name: some backends stop compressing when they see the field.
 
 use http::header::VIA;
+use http::request::Parts;
 use http::{HeaderValue, Version};
 use pingora::Result;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
+
+use super::header_rules::Head as _;
 
 /// Our entry, for each version that a message may come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +28,9 @@ impl Via {
     /// Adds our entry to a request that came in this version.
     ///
     /// # Errors
-    /// pingora's, if the field cannot be added.
-    pub fn request(&self, request: &mut RequestHeader, came: Version) -> Result<()> {
-        request.append_header(VIA, self.entry(came)).map(drop)
+    /// If the field cannot be added.
+    pub fn request(&self, request: &mut Parts, came: Version) -> Result<()> {
+        request.add(VIA, self.entry(came))
     }
 
     /// Adds our entry to a response that came in its own version. A switch of protocols passes as it is.
@@ -60,8 +63,8 @@ mod tests {
         for (version, expected) in
             [(Version::HTTP_10, "1.0 edge"), (Version::HTTP_11, "1.1 edge"), (Version::HTTP_2, "2.0 edge")]
         {
-            let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-            request.append_header("via", "1.0 fred").unwrap();
+            let mut request = http::Request::new(()).into_parts().0;
+            request.add(VIA, HeaderValue::from_static("1.0 fred")).unwrap();
             Via::new("edge").unwrap().request(&mut request, version).unwrap();
             let entries: Vec<_> = request.headers.get_all(VIA).iter().collect();
             assert_eq!(entries, ["1.0 fred", expected]);

@@ -10,6 +10,7 @@
 
 pub mod forwarded;
 mod forwarded_for;
+pub mod text;
 
 use std::net::IpAddr;
 

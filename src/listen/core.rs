@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::connection::{self, App};
 use super::deadline;
-use super::listener::Listener;
-use super::socket::{Acceptor, Watched};
+use super::descriptors::Descriptors;
+use super::listener::{Listener, Live};
+use super::socket::{Accepted, Acceptor, Watched};
 
 /// How long accepting pauses when the process is out of descriptors; connections wait in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -63,6 +64,7 @@ where
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {
             let mut accepting: HashMap<usize, Accepting<P>> = HashMap::new();
+            let descriptors = Descriptors::of_process();
             let mut clock = tokio::time::interval(deadline::TICK);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -77,7 +79,7 @@ where
                             Ok(socket) => {
                                 let socket = Arc::new(socket);
                                 let app = Arc::new(App::new(self.proxy.clone(), listener));
-                                let task = accept(socket.clone(), app.clone(), self.shutdown.clone());
+                                let task = accept(socket.clone(), app.clone(), descriptors, self.shutdown.clone());
                                 let task = tokio::spawn(task);
                                 accepting.insert(id, Accepting { socket, app, task });
                             }
@@ -95,7 +97,7 @@ where
                         for (_, Accepting { socket, app, task }) in accepting.drain() {
                             task.abort();
                             if backlog == Backlog::Take {
-                                take_backlog(&socket, &app, &self.shutdown).await;
+                                take_backlog(&socket, &app, descriptors, &self.shutdown).await;
                             }
                         }
                         deadline::drain();
@@ -113,7 +115,7 @@ where
     }
 }
 
-async fn accept<P>(socket: Arc<Watched>, app: Arc<App<P>>, shutdown: ShutdownWatch)
+async fn accept<P>(socket: Arc<Watched>, app: Arc<App<P>>, descriptors: Descriptors, shutdown: ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
@@ -122,7 +124,7 @@ where
     loop {
         match socket.accept().await {
             Ok(accepted) => {
-                if let Some(live) = listener.admit() {
+                if let Some(live) = admit(&listener, &accepted, descriptors) {
                     connection::spawn(accepted, live, app.clone(), shutdown.clone());
                 }
             }
@@ -138,14 +140,26 @@ where
     }
 }
 
+/// Admits a connection, unless it is over a ceiling or descriptors are running out.
+fn admit(listener: &Arc<Listener>, accepted: &Accepted, descriptors: Descriptors) -> Option<Live> {
+    if descriptors.admit(accepted.descriptor()) {
+        return listener.admit();
+    }
+    if listener.counters.descriptors_refused.fetch_add(1, Ordering::Relaxed) == 0 {
+        // Once for each listener: strangers can make it happen again and again.
+        log::warn!(listener = listener.name; "connections were refused for want of descriptors");
+    }
+    None
+}
+
 /// Accepts what the kernel has completed already; closing the socket would reset it.
-async fn take_backlog<P>(socket: &Watched, app: &Arc<App<P>>, shutdown: &ShutdownWatch)
+async fn take_backlog<P>(socket: &Watched, app: &Arc<App<P>>, descriptors: Descriptors, shutdown: &ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
     while let Ok(Ok(accepted)) = tokio::time::timeout(Duration::ZERO, socket.accept()).await {
-        if let Some(live) = app.listener().admit() {
+        if let Some(live) = admit(app.listener(), &accepted, descriptors) {
             connection::spawn(accepted, live, app.clone(), shutdown.clone());
         }
     }

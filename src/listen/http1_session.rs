@@ -12,7 +12,7 @@ use futures_core::Stream;
 use http::header::TE;
 use http::{HeaderMap, Method, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::{Error, ErrorSource, ErrorType, OkOrErr, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::CustomMessageWrite;
@@ -115,8 +115,9 @@ impl Http1Session {
     }
 
     fn parts(&mut self) -> Result<Parts<'_>> {
-        let stream = self.stream.as_deref_mut().or_err(ErrorType::InternalError, "a session that is over")?;
-        let control = control_in(&self.digest).or_err(ErrorType::InternalError, "a session without its control")?;
+        let over = || Error::explain(ErrorType::InternalError, "a session that is over");
+        let stream = self.stream.as_deref_mut().ok_or_else(over)?;
+        let control = control_in(&self.digest).ok_or_else(over)?;
         Ok(Parts { stream, control, incoming: &mut self.incoming, outgoing: &mut self.outgoing })
     }
 

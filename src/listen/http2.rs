@@ -3,8 +3,10 @@
 //! pingora's own loop would hand over sessions that replace the backend's `Date`, lose interim answers, and cannot be
 //! ended one by one from elsewhere ([`Interrupt`](crate::interrupt::Interrupt)).
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,6 +93,10 @@ where
         let Some(Ok((request, mut respond))) = accepted else { return };
         if request.method() == Method::CONNECT {
             refuse(&mut respond, StatusCode::METHOD_NOT_ALLOWED);
+            continue;
+        }
+        // What was taken back before anybody looked at it is not begun: no backend hears of it.
+        if poll_fn(|context| Poll::Ready(respond.poll_reset(context).is_ready())).await {
             continue;
         }
         let session =

@@ -17,7 +17,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Request, Response};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::{Error, ErrorType, OkOrErr, OrErr, Result};
+use pingora::{Error, ErrorType, OrErr, Result};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::CustomMessageWrite;
@@ -116,7 +116,8 @@ impl Http2Stream {
         }
         let limit = self.write_timeout;
         let interrupt = self.interrupt().cloned();
-        let answer = self.answer.as_mut().or_err(ErrorType::InternalError, "a body before its head")?;
+        let headless = || Error::explain(ErrorType::InternalError, "a body before its head");
+        let answer = self.answer.as_mut().ok_or_else(headless)?;
         if data.is_empty() {
             answer.send_data(data, end).or_err(ErrorType::WriteError, "ending an answer")?;
             self.ended = end;
@@ -146,7 +147,7 @@ impl Http2Stream {
                 },
             };
             let room = room
-                .or_err(ErrorType::ConnectionClosed, "the client has given up its request")?
+                .ok_or_else(|| Error::explain(ErrorType::ConnectionClosed, "the client has given up its request"))?
                 .or_err(ErrorType::WriteError, "waiting for room")?;
             let now = data.split_to(room.min(data.len()));
             self.sent += now.len();

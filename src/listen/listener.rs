@@ -65,6 +65,8 @@ pub struct ListenerCounters {
     pub refused: AtomicU64,
     /// Connections closed at once, being more than their client may have.
     pub clients_refused: AtomicU64,
+    /// Connections closed at once, descriptors being nearly used up.
+    pub descriptors_refused: AtomicU64,
     /// Connections that did not begin with a PROXY protocol header, or not in time.
     pub proxy_headers_refused: AtomicU64,
     /// Connections whose TLS handshake failed or took too long.

@@ -16,6 +16,7 @@ mod connection;
 mod control;
 mod core;
 mod deadline;
+mod descriptors;
 mod edge;
 mod flood;
 mod gather;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
@@ -12,6 +12,11 @@ use crate::config::Address;
 
 /// Connections that the kernel completes before we accept them; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
+
+/// What the kernel holds of an answer besides what is on its way: it would take some megabytes for each client that does not
+/// read, until it has no memory left for anybody's connections. What is on its way is as much as ever.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
 
 /// Who may connect to a UNIX socket: the file's owner and group.
 const UNIX_MODE: u32 = 0o660;
@@ -29,6 +34,16 @@ pub enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
+impl Accepted {
+    /// The number of its descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Accepted::Tcp(stream, _) => stream.as_raw_fd(),
+            Accepted::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
 impl Acceptor {
     /// Binds and listens.
     ///
@@ -41,6 +56,8 @@ impl Acceptor {
                 socket.set_reuse_address(true)?;
                 // Inherited by accepted sockets on Linux: no system call per connection.
                 socket.set_tcp_nodelay(true)?;
+                #[cfg(target_os = "linux")]
+                socket.set_tcp_notsent_lowat(UNSENT)?;
                 if address.is_ipv6() {
                     socket.set_only_v6(true)?;
                 }

@@ -279,14 +279,27 @@ impl EdgeStream {
 
     /// Tells the client that nothing more is said.
     pub(super) async fn end_sending(&mut self) {
-        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(self).await {
+        if let Err(error) = self.shut().await {
             log::debug!("ending the way to a client failed: {error}");
         }
     }
 
+    /// Says what waits, and that it was the last. A client that takes nothing is not waited for.
+    async fn shut(&mut self) -> io::Result<()> {
+        let due = Tick::after(LINGERING_CLOSE);
+        self.ticket = None;
+        let shut = poll_fn(|context| match Pin::new(&mut *self).poll_shutdown(context) {
+            Poll::Pending => self.poll_due(context, due).map(|()| Err(io::ErrorKind::TimedOut.into())),
+            shut @ Poll::Ready(_) => shut,
+        })
+        .await;
+        self.ticket = None;
+        shut
+    }
+
     /// Ends the connection in order; with `unread` the client may still send for a while what nobody reads.
     pub(super) async fn close(mut self: Box<EdgeStream>, unread: bool) {
-        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(&mut self).await {
+        if let Err(error) = self.shut().await {
             log::debug!("closing a client connection failed: {error}");
             return;
         }

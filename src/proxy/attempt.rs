@@ -41,8 +41,8 @@ pub struct Attempt {
     upgrade: bool,
     /// What a deadline of ours keeps; none where pingora's own time-out can.
     limits: Option<Limits>,
-    /// When a wait of ours must be over, and what it means if it is not.
-    due: Option<(Instant, Reason)>,
+    /// What we wait for ourselves.
+    wait: Wait,
     /// What has come of a wait of ours that was not over then.
     expired: Option<Reason>,
     /// What ends the request where its connection to the backend is shared.
@@ -79,9 +79,31 @@ impl Attempt {
         self.began
     }
 
-    /// When its wait must be over.
-    pub fn due(&self) -> Option<Instant> {
-        Some(self.due?.0)
+    /// When its wait must be over. It begins when this is asked for the first time.
+    pub fn due(&mut self) -> Option<Instant> {
+        Some(self.wait_ends()?.0)
+    }
+}
+
+/// A wait of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// It has not begun: most are over before anybody has to ask the clock.
+    For(Phase),
+    /// It must be over by then, if ever, and this is what it means if it is not.
+    Until(Option<(Instant, Reason)>),
+}
+
+impl Attempt {
+    /// When its wait must be over, and what it means if it is not.
+    fn wait_ends(&mut self) -> Option<(Instant, Reason)> {
+        if let Wait::For(phase) = self.wait {
+            self.wait = Wait::Until(self.limits.and_then(|limits| limits.due(phase, Instant::now())));
+        }
+        match self.wait {
+            Wait::Until(due) => due,
+            Wait::For(_) => None,
+        }
     }
 }
 
@@ -178,7 +200,7 @@ impl Context {
             speaker,
             upgrade: session.is_upgrade_req(),
             limits,
-            due: None,
+            wait: Wait::For(Phase::Over),
             expired: None,
             interrupt,
             interim: 0,
@@ -331,7 +353,7 @@ impl Context {
     }
 
     /// Bytes of the client's have come.
-    pub(super) fn received(&mut self, session: &mut Session, end_of_stream: bool) {
+    fn received(&mut self, session: &mut Session, end_of_stream: bool) {
         let body = if session.is_body_empty() { Body::None } else { Body::Sent };
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
@@ -341,8 +363,11 @@ impl Context {
         }
     }
 
-    /// Ends the request if more of its body has come than its route takes. A tunnel has no body.
-    pub(super) fn bound_body(&mut self, read: u64) -> Result<()> {
+    /// A piece of the request has come, or its end. Ends the request if that is more of a body than its route takes; a tunnel
+    /// has no body.
+    pub(super) fn body_came(&mut self, session: &mut Session, end_of_stream: bool) -> Result<()> {
+        self.received(session, end_of_stream);
+        let read = session.body_bytes_read() as u64;
         let most = self.destination().and_then(|destination| destination.request_body);
         let is_tunnel = self.attempt.as_ref().is_some_and(|attempt| attempt.switched);
         if is_tunnel || most.is_none_or(|most| read <= most) {
@@ -360,15 +385,15 @@ impl Context {
         match (&attempt.deadline, attempt.speaker) {
             (Some(deadline), _) => deadline.enter(phase),
             (None, Speaker::Us) => {
-                attempt.due = attempt.limits.and_then(|limits| limits.due(phase, Instant::now()));
+                attempt.wait = Wait::For(phase);
             }
             (None, Speaker::Pingora) => {}
         }
     }
 
-    /// When the wait that we are in must be over.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.attempt.as_ref()?.due()
+    /// When the wait that we are in must be over. It begins when this is asked for the first time.
+    pub(super) fn due(&mut self) -> Option<Instant> {
+        self.attempt.as_mut()?.due()
     }
 
     /// When the client must have taken what there is for it, as far as that is not the listener's matter.
@@ -384,7 +409,7 @@ impl Context {
 
     /// The wait was not over in time.
     pub(super) fn expire(&mut self) -> Box<Error> {
-        let due = self.attempt.as_ref().and_then(|attempt| attempt.due);
+        let due = self.attempt.as_mut().and_then(Attempt::wait_ends);
         self.expire_for(due.map_or(Reason::TotalTimeout, |(_, reason)| reason))
     }
 

@@ -3,9 +3,9 @@
 //! Invariant: a token goes to no backend, be it right or wrong. Without a token in the configuration nobody is told, and
 //! nothing is looked for.
 
+use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use pingora::Result;
-use pingora::http::RequestHeader;
 
 use super::context::Context;
 use crate::admin::{DECISION_ASKED, Disclosure};
@@ -27,10 +27,10 @@ impl Context {
     }
 
     /// Takes the token out of what a backend gets.
-    pub(super) fn conceal_token(&self, request: &mut RequestHeader) {
+    pub(super) fn conceal_token(&self, request: &mut Parts) {
         match self.disclosure {
             Disclosure::NotAsked => {}
-            Disclosure::Refused | Disclosure::Granted => drop(request.remove_header(&DECISION_ASKED)),
+            Disclosure::Refused | Disclosure::Granted => request.remove(&DECISION_ASKED),
         }
     }
 

@@ -1,8 +1,8 @@
 //! A request and its answer over HTTP/1.1: the loop between pingora's session, which speaks with the client, and our
 //! connection to the backend.
 //!
-//! The phases are those of `proxy/mod.rs`, called in pingora's order and with its meaning; what fails is asked of
-//! `error_while_proxy`, and is made again with another backend if that says so.
+//! What the phases of `proxy/mod.rs` do is done here by the same functions, in pingora's order and with its meaning; what fails is
+//! asked of `error_while_proxy`, and is made again with another backend if that says so.
 //!
 //! Both directions go on at a time, each one piece after another: the next is read when the former was taken, so that a slow
 //! side costs no memory. One timer watches over whatever is waited for.
@@ -40,6 +40,8 @@ use crate::wire::answer::Fault;
 /// # Errors
 /// Why the request was not served, or not to its end.
 pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
+    // What is in doubt must not cost a backend a connection.
+    request::check(session.req_header())?;
     loop {
         context.begin_attempt(session).await?;
         let attempted = match context.hedge_due(session) {
@@ -60,16 +62,11 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
     loop {
         let connection = match proxy.connections.take(backend.connections) {
             Some(connection) => connection,
-            None => {
-                let peer = context.peer()?;
-                match proxy.connections.connect(&peer).await {
-                    Ok(connection) => connection,
-                    Err(error) => return Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
-                }
-            }
+            // In a box: it is rare, and so large that every request would be moved with it.
+            None => Box::pin(connect(proxy, session, context)).await?,
         };
         let reused = connection.reused;
-        let ended = match ask(proxy, session, context, connection, &backend).await {
+        let ended = match ask(session, context, connection).await {
             Ok(exchange) => exchange.run(proxy, session, context, &backend).await,
             Err(error) => Err(Ended::Failed(error)),
         };
@@ -80,6 +77,14 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
                 return Err(proxy.error_while_proxy(&backend.peer, session, error, context, reused));
             }
         }
+    }
+}
+
+async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<Connection> {
+    let peer = context.peer()?;
+    match proxy.connections.connect(&peer).await {
+        Ok(connection) => Ok(connection),
+        Err(error) => Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
     }
 }
 
@@ -97,30 +102,30 @@ impl From<Box<Error>> for Ended {
 }
 
 /// Has everything ready to be sent over this connection.
-pub(super) async fn ask(
-    proxy: &Proxy,
-    session: &mut Session,
-    context: &mut Context,
-    mut connection: Connection,
-    backend: &Arc<Backend>,
-) -> Result<Exchange> {
-    let (reused, descriptor) = (connection.reused, connection.descriptor());
-    proxy.connected_to_upstream(session, reused, &backend.peer, descriptor, None, context).await?;
-    let mut head = request::without_hops(session.req_header())?;
-    proxy.upstream_request_filter(session, &mut head, context).await?;
+pub(super) async fn ask(session: &mut Session, context: &mut Context, mut connection: Connection) -> Result<Exchange> {
+    context.connected(session, connection.reused);
     let has_body = !session.is_body_empty();
-    let framing = request::announce(&mut head, has_body)?;
-    connection.queue_head(request::on_the_wire(&head)?);
-    let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Other };
+    let (head, framing) = head(session, context, has_body)?;
+    connection.queue_head(head);
+    let asked = if session.req_header().method == Method::HEAD { Asked::Head } else { Asked::Other };
     let mut exchange = Exchange {
         connection: Some(connection),
         answers: Answers::new(asked),
         framing,
         upload: Upload::Coming,
+        turn: Turn::Backend,
         timer: Timer(None),
     };
-    exchange.first_piece(proxy, session, context, has_body).await?;
+    exchange.first_piece(session, context, has_body).await?;
     Ok(exchange)
+}
+
+/// The head of the request for the backend, and how its body is framed.
+fn head(session: &Session, context: &Context, has_body: bool) -> Result<(Vec<u8>, Framing)> {
+    let mut head = request::without_hops(session.req_header())?;
+    context.make_ours(session, &mut head)?;
+    let framing = request::announce(&mut head, has_body)?;
+    Ok((request::on_the_wire(&head)?, framing))
 }
 
 /// How far the request's body has come.
@@ -148,6 +153,16 @@ enum Event {
     Late,
 }
 
+/// How it goes on after a part of an answer.
+enum Came {
+    /// With more of the answer, or after its end.
+    More,
+    /// With another protocol.
+    Switched,
+    /// Not at all, once the client has what came before.
+    Fault(Box<Error>),
+}
+
 /// A request over a connection, and its answer.
 pub(super) struct Exchange {
     /// None once it was given away for others.
@@ -155,26 +170,28 @@ pub(super) struct Exchange {
     answers: Answers,
     framing: Framing,
     upload: Upload,
+    turn: Turn,
     timer: Timer,
+}
+
+/// Who is listened to first. Whoever has just spoken is not: one who never pauses would silence the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Backend,
+    Client,
 }
 
 impl Exchange {
     /// What is at hand of the body leaves with the head.
-    async fn first_piece(
-        &mut self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        has_body: bool,
-    ) -> Result<()> {
+    async fn first_piece(&mut self, session: &mut Session, context: &mut Context, has_body: bool) -> Result<()> {
         if !has_body {
-            return self.pass_on(proxy, session, context, None).await;
+            return self.pass_on(session, context, None);
         }
         session.as_mut().enable_retry_buffering();
         // What a former attempt has read already.
         let kept = session.get_retry_buffer();
         if kept.is_some() || session.is_body_done() {
-            return self.pass_on(proxy, session, context, kept).await;
+            return self.pass_on(session, context, kept);
         }
         let at_hand = {
             let mut read = pin!(session.downstream_session.read_body_or_idle(false));
@@ -183,7 +200,7 @@ impl Exchange {
         match at_hand {
             Poll::Ready(piece) => {
                 let piece = piece.map_err(Error::into_down)?;
-                self.pass_on(proxy, session, context, piece).await
+                self.pass_on(session, context, piece)
             }
             Poll::Pending => Ok(()),
         }
@@ -246,7 +263,13 @@ impl Exchange {
             if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
                 return Ok(());
             }
-            match event(connection, self.upload, &self.answers, session, context.due(), &mut self.timer).await {
+            let event =
+                event(connection, self.upload, self.turn, &self.answers, session, context, &mut self.timer).await;
+            self.turn = match event {
+                Event::Came(_) => Turn::Client,
+                Event::Sent | Event::Unsent(_) | Event::Client(_) | Event::Late => Turn::Backend,
+            };
+            match event {
                 Event::Sent => {}
                 Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
@@ -265,7 +288,8 @@ impl Exchange {
                     let switched = self.answer(proxy, session, context, backend, Some(bytes)).await?;
                     if switched {
                         let Some(connection) = self.connection else { return Ok(()) };
-                        return Ok(tunnel::run(proxy, session, context, connection, self.timer).await?);
+                        let tunnel = tunnel::run(proxy, session, context, connection, self.timer);
+                        return Ok(Box::pin(tunnel).await?);
                     }
                 }
                 Event::Came(Err(error)) => {
@@ -274,7 +298,7 @@ impl Exchange {
                 Event::Client(piece) => {
                     let piece = piece.map_err(Error::into_down)?;
                     if self.upload == Upload::Coming {
-                        self.pass_on(proxy, session, context, piece).await?;
+                        self.pass_on(session, context, piece)?;
                     } else {
                         debug_assert!(false, "a client has nothing to say after its request");
                         self.upload = Upload::Broken;
@@ -299,20 +323,15 @@ impl Exchange {
     }
 
     /// Gives a piece of the request's body to the backend.
-    async fn pass_on(
-        &mut self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        mut piece: Option<Bytes>,
-    ) -> Result<()> {
+    fn pass_on(&mut self, session: &mut Session, context: &mut Context, piece: Option<Bytes>) -> Result<()> {
         let ended = piece.is_none() || session.is_body_done();
-        proxy.request_body_filter(session, &mut piece, ended, context).await?;
+        context.body_came(session, ended)?;
         if ended {
             self.upload = Upload::Whole;
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let trailers = || listen::trailers_of(session).as_ref().and_then(trailers::lines);
+        let rules = context.request_rules();
+        let trailers = || listen::trailers_of(session).and_then(|all| trailers::lines(&all, rules));
         let follows = match self.framing {
             _ if !ended => Follows::More,
             Framing::Chunked => trailers().map_or(Follows::End, Follows::Trailers),
@@ -333,22 +352,43 @@ impl Exchange {
         backend: &Arc<Backend>,
         came: Option<Bytes>,
     ) -> Result<bool> {
+        let mut tasks = Vec::with_capacity(2);
+        let came = self.parts(proxy, session, context, came, &mut tasks)?;
+        self.release(proxy, context, backend);
+        if !tasks.is_empty() {
+            self.deliver(session, context, tasks).await?;
+        }
+        match came {
+            Came::More => Ok(false),
+            Came::Switched => Ok(true),
+            Came::Fault(error) => Err(error),
+        }
+    }
+
+    /// What has come of the answer, as the client's session takes it.
+    fn parts(
+        &mut self,
+        proxy: &Proxy,
+        session: &mut Session,
+        context: &mut Context,
+        came: Option<Bytes>,
+        tasks: &mut Vec<HttpTask>,
+    ) -> Result<Came> {
         let ended = came.as_ref().is_some_and(Bytes::is_empty);
         self.answers.take(came.unwrap_or_default());
-        let mut tasks = Vec::with_capacity(2);
         let mut switched = false;
-        let fault = loop {
+        loop {
             let part = match self.answers.part() {
                 Ok(Some(part)) => part,
                 Ok(None) if ended && self.answers.ends() => Part::End(None),
-                Ok(None) if ended => break Some(ended_early()),
-                Ok(None) => break None,
-                Err(fault) => break Some(unintelligible(fault)),
+                Ok(None) if ended => return Ok(Came::Fault(ended_early())),
+                Ok(None) => return Ok(if switched { Came::Switched } else { Came::More }),
+                Err(fault) => return Ok(Came::Fault(unintelligible(fault))),
             };
             match part {
                 Part::Head(mut head) => {
                     switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
-                    self.filter(proxy, session, context, &mut head).await?;
+                    self.filter(proxy, session, context, &mut head)?;
                     tasks.push(HttpTask::Header(head, false));
                 }
                 Part::Body(piece) => {
@@ -365,29 +405,21 @@ impl Exchange {
                         (None, Some(HttpTask::Header(_, end) | HttpTask::Body(_, end))) => *end = true,
                         (None, _) => tasks.push(HttpTask::Body(None, true)),
                     }
-                    break None;
+                    return Ok(if switched { Came::Switched } else { Came::More });
                 }
             }
-        };
-        self.release(proxy, context, backend);
-        if !tasks.is_empty() {
-            self.deliver(session, context, tasks).await?;
-        }
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok(switched),
         }
     }
 
     /// The phases of a head.
-    async fn filter(
+    fn filter(
         &self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
         head: &mut ResponseHeader,
     ) -> Result<()> {
-        proxy.upstream_response_filter(session, head, context).await?;
+        context.take_answer(session, head)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if session.is_upgrade(head) != Some(true) {
                 return Err(
@@ -402,7 +434,7 @@ impl Exchange {
                 head.insert_header(TRANSFER_ENCODING, "chunked")?;
             }
         }
-        proxy.response_filter(session, head, context).await
+        proxy.give_answer(session, head, context)
     }
 
     /// Lets others have the connection, before the client has taken the answer, if nothing more is to come over it.
@@ -487,9 +519,10 @@ pub(super) async fn deliver(
 async fn event(
     connection: &mut Connection,
     upload: Upload,
+    turn: Turn,
     answers: &Answers,
     session: &mut Session,
-    due: Option<Instant>,
+    context: &mut Context,
     timer: &mut Timer,
 ) -> Event {
     let listens = match upload {
@@ -497,6 +530,8 @@ async fn event(
         Upload::Whole => true,
         Upload::Broken => false,
     };
+    // Whoever has sent all of it has nothing to say.
+    let client_first = turn == Turn::Client && upload == Upload::Coming;
     let mut client = pin!(async {
         if listens {
             session.downstream_session.read_body_or_idle(upload == Upload::Whole).await
@@ -515,13 +550,16 @@ async fn event(
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
+        if client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
+            return Poll::Ready(Event::Client(piece));
+        }
         if let Poll::Ready(came) = connection.poll_receive(task) {
             return Poll::Ready(Event::Came(came));
         }
-        if let Poll::Ready(piece) = client.as_mut().poll(task) {
+        if !client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
             return Poll::Ready(Event::Client(piece));
         }
-        timer.poll(task, due).map(|()| Event::Late)
+        timer.poll(task, context.due()).map(|()| Event::Late)
     })
     .await
 }

@@ -184,7 +184,7 @@ impl Runner {
         timer: &mut Timer,
     ) -> Result<Step> {
         let error = match said {
-            Said::Connected(Ok(connection)) => match ask(proxy, session, context, connection, &self.backend).await {
+            Said::Connected(Ok(connection)) => match ask(session, context, connection).await {
                 Ok(exchange) => {
                     self.stage = Stage::Asked(exchange);
                     return Ok(Step::GoOn);
@@ -263,8 +263,8 @@ impl Race {
         self.rival.is_some()
     }
 
-    fn rival_due(&self) -> Option<Instant> {
-        self.rival.as_ref()?.attempt.due()
+    fn rival_due(&mut self) -> Option<Instant> {
+        self.rival.as_mut()?.attempt.due()
     }
 }
 

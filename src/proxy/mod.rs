@@ -24,6 +24,7 @@ mod context;
 mod direct;
 mod disclosure;
 mod exchange;
+mod heads;
 mod hedge;
 mod record;
 mod routing;
@@ -37,7 +38,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::Method;
+use http::request::Parts;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -49,7 +51,7 @@ use crate::admin::Gate;
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::http1::Connections;
-use crate::forward::{self, fields, max_forwards};
+use crate::forward::max_forwards;
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
@@ -154,16 +156,11 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        max_forwards::decrement(request)?;
-        if let Some(via) = &context.snapshot.via {
-            via.request(request, session.req_header().version)?;
-        }
-        context.retarget(session, request)?;
-        context.name_host(request)?;
-        fields::to_backend(request, context.origin())?;
-        context.conceal_sticky_cookie(request)?;
-        context.conceal_token(request);
-        context.change_request(session, request)
+        let unused = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
+        let mut head = Parts::from(std::mem::replace(request, unused));
+        context.make_ours(session, &mut head)?;
+        *request = RequestHeader::from(head);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -173,8 +170,7 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
-        context.received(session, end_of_stream);
-        context.bound_body(session.body_bytes_read() as u64)
+        context.body_came(session, end_of_stream)
     }
 
     async fn upstream_response_filter(
@@ -183,11 +179,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.answered(session, response)?;
-        match &context.snapshot.via {
-            Some(via) => via.response(response),
-            None => Ok(()),
-        }
+        context.take_answer(session, response)
     }
 
     async fn response_filter(
@@ -196,24 +188,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        fields::to_client(response, context.trailers_of_answer(session));
-        forward::answer::put_right(response);
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
-            context.change_answer(session, response)?;
-            context.stick(response)?;
-        }
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            // The client of a tunnel may be silent; the tunnel's own deadline watches both sides.
-            session.set_read_timeout(None);
-        } else if self.lifecycle.draining() {
-            listen::close_after(session);
-        } else if answer::body_may_not_come(session, context, response.status) {
-            listen::close_after(session);
-            // Nobody waits long for a body that need not come any more.
-            session.set_read_timeout(Some(answer::BODY_THAT_MAY_NOT_COME));
-        }
-        context.continued |= response.status == StatusCode::CONTINUE;
-        Ok(())
+        self.give_answer(session, response, context)
     }
 
     fn upstream_response_body_filter(

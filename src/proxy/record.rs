@@ -1,6 +1,5 @@
 //! The end of a request: its line in the access log, and what it adds to the metrics.
 
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use http::Version;
@@ -8,6 +7,7 @@ use http::header::{REFERER, USER_AGENT};
 use pingora::proxy::Session;
 
 use super::context::Context;
+use crate::identity::text::Text;
 use crate::observe::{Counters, Protocol, Record};
 
 /// Counts the request and writes its line.
@@ -36,11 +36,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
         return;
     }
     let request = session.req_header();
-    let mut address = AddressText { bytes: [0; LONGEST_ADDRESS], length: 0 };
-    if let Some(ip) = context.client_address() {
-        let fits = write!(address, "{ip}").is_ok();
-        debug_assert!(fits, "no address is longer than the longest");
-    }
+    let address = context.client_address().map_or(Text::NONE, Text::of);
     let attempt = context.attempt.as_ref();
     let record = Record {
         time: context.time,
@@ -79,29 +75,5 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
     }
     if let Some(kind) = remembered {
         counters.recent.keep(kind, &record);
-    }
-}
-
-/// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
-const LONGEST_ADDRESS: usize = 45;
-
-/// The text of an IP address, without an allocation.
-struct AddressText {
-    bytes: [u8; LONGEST_ADDRESS],
-    length: usize,
-}
-
-impl AddressText {
-    fn as_str(&self) -> &str {
-        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
-    }
-}
-
-impl std::fmt::Write for AddressText {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.length + text.len();
-        self.bytes.get_mut(self.length..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
     }
 }

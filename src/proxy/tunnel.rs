@@ -13,7 +13,7 @@ use pingora::{Error, Result};
 
 use super::Proxy;
 use super::context::Context;
-use super::exchange::{Sending, Timer, Undelivered, deliver};
+use super::exchange::{Sending, Timer, Turn, Undelivered, deliver};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::http1::Connection;
@@ -48,18 +48,23 @@ pub(super) async fn run(
     mut connection: Connection,
     mut timer: Timer,
 ) -> Result<()> {
-    let mut speak = Speak::Both;
+    let (mut speak, mut turn) = (Speak::Both, Turn::Backend);
     context.waits_for(Phase::Body);
     loop {
-        match event(&mut connection, speak, session, context, &mut timer).await {
+        let event = event(&mut connection, speak, turn, session, context, &mut timer).await;
+        turn = match event {
+            Event::Came(_) => Turn::Client,
+            Event::Sent(_) | Event::Client(_) | Event::Late => Turn::Backend,
+        };
+        match event {
             Event::Sent(Ok(())) => context.waits_for(Phase::Body),
             // It has left; what it has said, the client has.
             Event::Sent(Err(_)) if speak == Speak::Client => break,
             Event::Sent(Err(_)) => connection.give_up(),
             Event::Client(piece) => {
-                let mut piece = piece.map_err(Error::into_down)?;
+                let piece = piece.map_err(Error::into_down)?;
                 let ended = piece.is_none();
-                proxy.request_body_filter(session, &mut piece, ended, context).await?;
+                context.body_came(session, ended)?;
                 let queued = connection.queue_body(&mut Framing::Raw, piece.unwrap_or_default(), Follows::More);
                 debug_assert!(queued.is_ok(), "whatever comes fits");
                 if ended && speak == Speak::Client {
@@ -95,8 +100,9 @@ pub(super) async fn run(
 async fn event(
     connection: &mut Connection,
     speak: Speak,
+    turn: Turn,
     session: &mut Session,
-    context: &Context,
+    context: &mut Context,
     timer: &mut Timer,
 ) -> Event {
     let listens = speak != Speak::Backend && !connection.has_unsent();
@@ -109,12 +115,19 @@ async fn event(
         {
             return Poll::Ready(Event::Sent(sent));
         }
+        if turn == Turn::Client
+            && let Poll::Ready(piece) = client.as_mut().poll(task)
+        {
+            return Poll::Ready(Event::Client(piece));
+        }
         if speak != Speak::Client
             && let Poll::Ready(came) = connection.poll_receive(task)
         {
             return Poll::Ready(Event::Came(came));
         }
-        if let Poll::Ready(piece) = client.as_mut().poll(task) {
+        if turn == Turn::Backend
+            && let Poll::Ready(piece) = client.as_mut().poll(task)
+        {
             return Poll::Ready(Event::Client(piece));
         }
         timer.poll(task, context.due()).map(|()| Event::Late)

@@ -47,6 +47,7 @@ use self::pick::Panic;
 pub use self::pick::{Arrival, Ceilings, NoPick, Tried};
 use self::resolve::Resolved;
 use self::retry_budget::RetryBudget;
+use self::selector::Places;
 use self::sticky::{Secret, Sticky};
 use self::tier::Tier;
 pub use self::watch::TICK;
@@ -70,7 +71,7 @@ pub struct Upstream {
     pub sticky: Option<Sticky>,
     /// By number.
     pub tiers: Box<[Tier]>,
-    by_address: HashMap<SocketAddr, usize>,
+    by_address: Places,
 }
 
 /// What is kept of an upstream when its configuration changes.
@@ -228,7 +229,7 @@ impl Upstream {
             })
             .unwrap_or_default();
         let state = former.map_or_else(|| Arc::new(UpstreamState::new(now)), |former| former.state.clone());
-        let mut by_address = HashMap::new();
+        let mut by_address = Places::default();
         let mut backends: Vec<Arc<Backend>> = Vec::new();
         for Resolved { address, host, weight, tier } in resolved {
             if by_address.contains_key(address) {

@@ -1,11 +1,14 @@
 //! The policy of an upstream at work: pingora's load balancers where the order alone counts, ours where load, latency
 //! or a key does.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_load_balancing::discovery::Static;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobin};
@@ -21,6 +24,9 @@ use crate::config::Balance;
 /// Steps of a search per backend. pingora's fallback may name a backend twice while others pick, so a search
 /// of one step each could miss one that is fit.
 const STEPS_PER_BACKEND: usize = 4;
+
+/// The places of backends by their addresses; those are the operator's, nobody can choose them so that they collide.
+pub type Places = HashMap<SocketAddr, usize, FixedState>;
 
 /// A closed set. Round robin is pingora's own where all weights are equal, ours where they are not.
 pub enum Selector {
@@ -48,7 +54,7 @@ pub struct Sight<'a> {
     /// Those that the places stand for.
     pub backends: &'a [Arc<Backend>],
     /// The places of their addresses.
-    pub by_address: &'a HashMap<SocketAddr, usize>,
+    pub by_address: &'a Places,
     /// Requests in flight at all of them.
     pub in_flight: usize,
     /// What the request is hashed by, if it has it.
@@ -132,10 +138,13 @@ impl Sight<'_> {
         S: BackendSelection + 'static,
         S::Iter: BackendIter,
     {
-        let place = |candidate: &Candidate| self.by_address.get(&candidate.addr).copied();
+        let picked = Cell::new(None);
         let steps = self.backends.len().saturating_mul(STEPS_PER_BACKEND);
-        let picked = balancer.select_with(b"", steps, |candidate, _| place(candidate).is_some_and(&accept))?;
-        place(&picked)
+        balancer.select_with(b"", steps, |candidate, _| {
+            picked.set(self.by_address.get(&candidate.addr).copied().filter(|place| accept(*place)));
+            picked.get().is_some()
+        })?;
+        picked.get()
     }
 
     fn in_flight_at(&self, place: usize) -> usize {

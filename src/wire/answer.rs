@@ -12,6 +12,9 @@ use super::bytes::{are_token, are_value, trimmed};
 /// Every status line begins like this.
 const BEGINNING: &[u8] = b"HTTP/1.";
 
+/// What most answers have fewer of.
+const USUAL_FIELDS: usize = 16;
+
 /// How large the head of an answer may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -159,6 +162,9 @@ impl Reader {
         let value = trimmed(value);
         let begin = start + colon + 1 + before;
         let says = self.frames(name, value)?;
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(USUAL_FIELDS);
+        }
         self.fields.push(Field {
             name: start..start + name.len(),
             value: begin..begin + value.len(),

@@ -60,6 +60,46 @@ fn trailers_of_a_request_reach_its_backend_but_for_those_that_could_pass_for_its
 }
 
 #[test]
+fn no_trailer_says_what_a_route_removes_or_sets() {
+    let (told, said) = std::sync::mpsc::channel();
+    let origin = Origin::start_raw(move |mut stream, _| {
+        let mut body = Vec::new();
+        let mut piece = [0; 1024];
+        while !body.ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&body));
+            body.extend_from_slice(&piece[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        told.send(String::from_utf8(body).unwrap()).unwrap();
+    });
+    let balancer = Balancer::before([origin])
+        .routes("- { upstream: app, request_headers: { set: { x-role: guest }, remove: [x-debug] } }")
+        .start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    client
+        .send(
+            b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\
+              x-role: admin\r\nx_debug: 1\r\nx-sum: 5d41402a\r\n\r\n",
+        )
+        .unwrap();
+    assert_eq!(client.response(false).unwrap().status, 200);
+    assert_eq!(said.recv_timeout(Duration::from_secs(10)).unwrap(), "5\r\nhello\r\n0\r\nx-sum: 5d41402a\r\n\r\n");
+}
+
+#[test]
+fn a_request_in_doubt_costs_its_backend_no_connection() {
+    let origin = Origin::named("kept");
+    let balancer = Balancer::before([origin.address]).top("threads: 1").upstream("health_check: off").start();
+    for _ in 0..3 {
+        assert_eq!(balancer.get("/").status, 200);
+        let mut client = Client::connect(balancer.address).unwrap();
+        assert_eq!(client.request("GET", "/", &[("connection", "host")], b"").unwrap().status, 400);
+    }
+    assert!(origin.requests().iter().all(|request| request.connection == 0), "{:?}", origin.requests());
+}
+
+#[test]
 fn a_request_does_not_go_over_a_kept_connection_that_its_backend_has_closed() {
     let ended = Arc::new(AtomicUsize::new(0));
     let counter = ended.clone();

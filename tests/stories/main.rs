@@ -10,6 +10,7 @@
     reason = "in a story a panic is the message, and names speak for themselves"
 )]
 
+mod abuse;
 mod admin;
 mod answers;
 mod balancing;

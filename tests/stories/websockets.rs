@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::{Answer, Balancer, Origin};
+use crate::support::{Answer, Balancer, Origin, eventually};
 
 const UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -90,6 +90,35 @@ fn three_hundred_upgrades_whose_backend_speaks_at_once_are_all_kept() {
         let pong = read(client, 4).unwrap_or_else(|error| panic!("tunnel {number}: {error}"));
         assert_eq!(pong, b"ping");
     }
+}
+
+#[test]
+fn a_backend_that_never_pauses_does_not_silence_its_client() {
+    // Speaks until it is told to stop.
+    let origin = Origin::start(|_| {
+        Answer::Take(Box::new(|mut stream| {
+            drop(stream.write_all(SWITCHED));
+            let mut listener = stream.try_clone().unwrap();
+            let told = std::thread::spawn(move || listener.read_exact(&mut [0; 4]));
+            let piece = vec![b'x'; 1 << 20];
+            while !told.is_finished() && stream.write_all(&piece).is_ok() {}
+            drop(stream.shutdown(Shutdown::Write));
+        }))
+    });
+    let balancer = Balancer::before([origin.address]).start();
+    let mut client = upgraded(&balancer);
+    let mut reader = client.stream().try_clone().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut piece = vec![0; 64 << 10];
+        // Slower than the backend, so that there is always more.
+        while reader.read(&mut piece).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    read(&mut client, 1 << 20).unwrap();
+    client.send(b"stop").unwrap();
+    eventually("the end of what the backend says", || reading.is_finished(), String::new);
+    reading.join().unwrap();
 }
 
 #[test]

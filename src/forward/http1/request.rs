@@ -4,32 +4,20 @@
 //! 5.1: it makes no difference), since a second map of names is most of what a head costs.
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Version};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Version};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
 use super::connection::Framing;
+use crate::forward::header_rules::Head as _;
 
 /// The most fields that `Connection` may name.
 const MOST_NOMINATED: usize = 9;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Fields of the connection before (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HTTP2_SETTINGS,
-];
+/// Fields for which there is room besides the client's.
+const OURS: usize = 8;
 
 /// Fields that no client can have removed by naming them.
 const PROTECTED: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
@@ -38,19 +26,18 @@ const PROTECTED: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-
 ///
 /// # Errors
 /// Of the client: its `Connection` names what it must not, or too much.
-pub fn without_hops(request: &RequestHeader) -> Result<RequestHeader> {
+pub fn without_hops(request: &RequestHeader) -> Result<Parts> {
     let websocket = request.version == Version::HTTP_11
         && request.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let mut parts = request.as_owned_parts();
+    let nominated = nominated(&request.headers)?;
+    let mut parts = Request::new(()).into_parts().0;
+    parts.method = request.method.clone();
+    parts.uri = request.uri.clone();
     parts.version = Version::HTTP_11;
-    if request.headers.contains_key(header::CONNECTION) {
-        for name in nominated(&request.headers)? {
-            parts.headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
-        if parts.headers.contains_key(name) {
-            parts.headers.remove(name);
+    parts.headers = HeaderMap::with_capacity(request.headers.len() + OURS);
+    for (name, value) in &request.headers {
+        if !is_of_connection(name) && !nominated.contains(name) {
+            parts.add(name.clone(), value.clone())?;
         }
     }
     if websocket {
@@ -63,7 +50,32 @@ pub fn without_hops(request: &RequestHeader) -> Result<RequestHeader> {
             parts.headers.insert(header::HOST, host);
         }
     }
-    Ok(RequestHeader::from(parts))
+    Ok(parts)
+}
+
+/// Whether it is a field of the connection before (RFC 9110, section 7.6.1).
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Whether the head can be made ours.
+///
+/// # Errors
+/// Of the client: its `Connection` names what it must not, or too much.
+pub fn check(request: &RequestHeader) -> Result<()> {
+    if request.headers.contains_key(header::CONNECTION) { nominated(&request.headers).map(drop) } else { Ok(()) }
 }
 
 /// The fields that `Connection` names.
@@ -88,8 +100,8 @@ fn nominated(fields: &HeaderMap) -> Result<Vec<HeaderName>> {
 /// Announces the body, if there is one, and says how it will be framed.
 ///
 /// # Errors
-/// pingora's, if a field cannot be set.
-pub fn announce(request: &mut RequestHeader, has_body: bool) -> Result<Framing> {
+/// If a field cannot be set.
+pub fn announce(request: &mut Parts, has_body: bool) -> Result<Framing> {
     let length = request.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.trim().parse().ok());
     match length {
@@ -97,8 +109,8 @@ pub fn announce(request: &mut RequestHeader, has_body: bool) -> Result<Framing> 
         Some(length) => Ok(Framing::Length(length)),
         None if !has_body => Ok(Framing::Length(0)),
         None => {
-            request.remove_header(&header::CONTENT_LENGTH);
-            request.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+            request.remove(&header::CONTENT_LENGTH);
+            request.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
             Ok(Framing::Chunked)
         }
     }
@@ -108,8 +120,8 @@ pub fn announce(request: &mut RequestHeader, has_body: bool) -> Result<Framing> 
 ///
 /// # Errors
 /// A fault of ours: the target has bytes that would end its line.
-pub fn on_the_wire(request: &RequestHeader) -> Result<Vec<u8>> {
-    let target = request.raw_path();
+pub fn on_the_wire(request: &Parts) -> Result<Vec<u8>> {
+    let target = request.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes();
     if target.is_empty() || target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
         return Error::e_explain(ErrorType::InvalidHTTPHeader, "a target that cannot be sent").map_err(Error::into_in);
     }
@@ -118,9 +130,32 @@ pub fn on_the_wire(request: &RequestHeader) -> Result<Vec<u8>> {
     for part in [request.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"] {
         head.extend_from_slice(part);
     }
-    request.header_to_h1_wire(&mut head);
+    for (name, value) in &request.headers {
+        for part in [written(name).as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
     head.extend_from_slice(b"\r\n");
     Ok(head)
+}
+
+/// A name as everybody writes it; all others as HTTP/2 has them.
+fn written(name: &HeaderName) -> &str {
+    match name.as_str() {
+        "accept-ranges" => "Accept-Ranges",
+        "age" => "Age",
+        "cache-control" => "Cache-Control",
+        "connection" => "Connection",
+        "content-encoding" => "Content-Encoding",
+        "content-length" => "Content-Length",
+        "content-type" => "Content-Type",
+        "date" => "Date",
+        "host" => "Host",
+        "server" => "Server",
+        "set-cookie" => "Set-Cookie",
+        "transfer-encoding" => "Transfer-Encoding",
+        name => name,
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +204,7 @@ mod tests {
 
     #[test]
     fn a_body_is_announced_by_its_length_or_as_chunks() {
+        let request = |fields: &[_]| without_hops(&request(fields)).unwrap();
         let mut known = request(&[("Content-Length", "5")]);
         assert_eq!(announce(&mut known, true).unwrap(), Framing::Length(5));
         let mut unknown = request(&[]);

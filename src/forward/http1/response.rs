@@ -3,7 +3,7 @@
 //! What is in doubt is a [`Fault`], and what is left over behind an answer makes its connection one that is not used again.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use crate::wire::answer::{Fault, Field, Head, Limits, Reader, Says};
@@ -11,6 +11,12 @@ use crate::wire::{Chunks, Kind};
 
 /// The largest head that is read.
 const LIMITS: Limits = Limits { bytes: 256 * 1024, fields: 256 };
+
+/// With so much of a body behind it a head is copied.
+const WORTH_COPYING: usize = 8 * 1024;
+
+/// Fields for which there is room besides the backend's.
+const OURS: usize = 2;
 
 /// A part of an answer.
 #[derive(Debug)]
@@ -153,18 +159,26 @@ impl Answers {
         }
     }
 
+    /// The head's bytes. Its fields point into them for as long as the answer lasts, so what came with much of a body is
+    /// copied: they would hold all of that.
+    fn take_head(&mut self, length: usize) -> Bytes {
+        if self.held.len() - length.min(self.held.len()) < WORTH_COPYING {
+            return self.held.split_to(length);
+        }
+        let head = Bytes::copy_from_slice(self.held.get(..length).unwrap_or_default());
+        self.held.advance(length);
+        head
+    }
+
     /// Makes a head of what was found, and knows from then on what follows it.
     fn head(&mut self, head: &Head) -> Result<ResponseHeader, Fault> {
-        let bytes = self.held.split_to(head.length);
+        let bytes = self.take_head(head.length);
         let fault = Fault("a head that cannot be represented");
         let status = head.status.status;
-        let mut response = ResponseHeader::build_no_case(status, Some(head.fields.len() + 2)).map_err(|_| fault)?;
-        response.set_version(if head.status.old { Version::HTTP_10 } else { Version::HTTP_11 });
-        let reason = bytes.get(head.status.reason.clone()).unwrap_or_default();
-        if response.status.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason) {
-            // What is not UTF-8 has no other representation; nobody reads it.
-            response.set_reason_phrase(std::str::from_utf8(reason).ok()).map_err(|_| fault)?;
-        }
+        let mut response = Response::new(()).into_parts().0;
+        response.status = StatusCode::from_u16(status).map_err(|_| fault)?;
+        response.version = if head.status.old { Version::HTTP_10 } else { Version::HTTP_11 };
+        response.headers = HeaderMap::with_capacity(head.fields.len() + OURS);
         for field in &head.fields {
             // RFC 9112, section 6.3: the chunks count, and whoever is told both may think otherwise.
             if field.says == Says::Length && head.framing.chunked {
@@ -172,7 +186,13 @@ impl Answers {
                 continue;
             }
             let name = HeaderName::from_bytes(bytes.get(field.name.clone()).unwrap_or_default()).map_err(|_| fault)?;
-            response.append_header(name, value(&bytes, field).ok_or(fault)?).map_err(|_| fault)?;
+            response.headers.try_append(name, value(&bytes, field).ok_or(fault)?).map_err(|_| fault)?;
+        }
+        let mut response = ResponseHeader::from(response);
+        let reason = bytes.get(head.status.reason.clone()).unwrap_or_default();
+        if response.status.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason) {
+            // What is not UTF-8 has no other representation; nobody reads it.
+            response.set_reason_phrase(std::str::from_utf8(reason).ok()).map_err(|_| fault)?;
         }
         let framing = head.framing;
         self.stage = match status {
@@ -187,6 +207,10 @@ impl Answers {
                 None => Stage::UntilClosed,
             },
         };
+        // RFC 9110, section 8.6: a 204 announces no body. Whoever announces one may send it, behind what ends the answer, and to
+        // whoever asks next.
+        let announces = framing.chunked || framing.length.is_some_and(|length| length > 0);
+        self.lasts &= status != 204 || !announces;
         self.lasts &= !framing.close && (!head.status.old || framing.keep_alive);
         Ok(response)
     }
@@ -276,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn a_head_does_not_hold_the_body_that_came_with_it() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\nx: value\r\n\r\n";
+        for (behind, apart) in [(WORTH_COPYING, true), (10, false)] {
+            let piece = Bytes::from(format!("{head}{}", "x".repeat(behind)));
+            let memory = piece.as_ptr_range();
+            let mut answers = Answers::new(Asked::Other);
+            answers.take(piece);
+            let Some(Part::Head(response)) = answers.part().unwrap() else { panic!("no head") };
+            assert_eq!(!memory.contains(&response.headers["x"].as_bytes().as_ptr()), apart, "{behind}");
+            assert!(matches!(answers.part(), Ok(Some(Part::Body(body))) if body.len() == behind));
+        }
+    }
+
+    #[test]
     fn trailers_come_with_the_end() {
         let bytes =
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;x\r\nhello\r\n1\r\n!\r\n0\r\nx-sum: 1\r\n\r\n";
@@ -295,6 +333,20 @@ mod tests {
         let (seen, reusable) = read(more.as_bytes(), 1000, Asked::Other);
         assert!(seen.ends_with("body okend None") && !reusable, "{seen}");
         assert!(!read(more.as_bytes(), 1000, Asked::Head).1, "a body for HEAD");
+    }
+
+    #[test]
+    fn a_204_that_announces_a_body_may_have_one_yet() {
+        let head = "HTTP/1.1 204 No Content\r\n";
+        for (fields, lasts) in [
+            ("", true),
+            ("content-length: 0\r\n", true),
+            ("content-length: 4\r\n", false),
+            ("transfer-encoding: chunked\r\n", false),
+        ] {
+            let (seen, reusable) = read(format!("{head}{fields}\r\n").as_bytes(), 1000, Asked::Other);
+            assert!(seen.ends_with("end None") && reusable == lasts, "{fields}: {seen}");
+        }
     }
 
     #[test]

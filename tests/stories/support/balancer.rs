@@ -35,9 +35,16 @@ pub struct Setup {
     extra_listeners: String,
     extra_upstreams: String,
     routes: String,
+    descriptors: Option<u32>,
 }
 
 impl Setup {
+    /// How many descriptors it may open.
+    pub fn descriptors(mut self, most: u32) -> Setup {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// The routes, each a line such as `  - { listeners: [web], upstream: app }`.
     pub fn routes(mut self, lines: &str) -> Setup {
         self.routes = lines.to_owned();
@@ -123,7 +130,7 @@ impl Setup {
     /// Starts it in a folder that is there already (with certificates, say).
     pub fn start_in(self, folder: TempDir) -> Balancer {
         std::fs::write(folder.path().join("evenkeel.yaml"), self.text()).expect("the file");
-        let child = spawn(folder.path(), &[]);
+        let child = spawn(folder.path(), self.descriptors, &[]);
         let mut balancer = Balancer { address: self.address, admin: self.admin, folder, child };
         balancer.wait_ready();
         balancer
@@ -144,6 +151,7 @@ impl Balancer {
             extra_listeners: String::new(),
             extra_upstreams: String::new(),
             routes: "  - upstream: app".to_owned(),
+            descriptors: None,
         }
     }
 
@@ -278,7 +286,7 @@ impl Balancer {
 
     /// Starts another process in the same folder with these arguments besides `-c`; its output joins ours.
     pub fn spawn_beside(&self, arguments: &[&str]) -> Child {
-        spawn(self.folder.path(), arguments)
+        spawn(self.folder.path(), None, arguments)
     }
 
     /// Rewrites its file.
@@ -362,12 +370,20 @@ fn ask_admin(admin: SocketAddr, path: &str) -> std::io::Result<Response> {
     client.response(false)
 }
 
-fn spawn(folder: &Path, arguments: &[&str]) -> Child {
+fn spawn(folder: &Path, descriptors: Option<u32>, arguments: &[&str]) -> Child {
     let log = |name: &str| {
         let path = folder.join(name);
         File::options().create(true).append(true).open(path).expect("a file for its output")
     };
-    let mut command = program(folder, &["-c", "evenkeel.yaml"]);
+    let mut command = match descriptors {
+        None => program(folder, &["-c", "evenkeel.yaml"]),
+        Some(most) => {
+            let mut shell = Command::new("sh");
+            let line = format!("ulimit -n {most} && exec \"$0\" -c evenkeel.yaml \"$@\"");
+            shell.current_dir(folder).args(["-c", &line, env!("CARGO_BIN_EXE_evenkeel")]).stdin(Stdio::null());
+            shell
+        }
+    };
     command.args(arguments).stdout(log("stdout")).stderr(log("stderr"));
     command.spawn().expect("the program starts")
 }
