@@ -335,7 +335,9 @@ impl Context {
 
     /// A head of the attempt is passed on: its rival is ended.
     pub(super) fn decide(&mut self) {
-        self.race.rival = None;
+        if let Some(mut rival) = self.race.rival.take() {
+            rival.attempt.in_flight.overtaken(Instant::now());
+        }
         if let Some(under_way) = self.attempt.as_mut().and_then(Attempt::take_hedge) {
             under_way.won();
             self.race.hedged = Some(Hedged::Won);

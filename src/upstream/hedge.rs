@@ -164,12 +164,33 @@ mod tests {
         assert_eq!(slow.index, quick.index);
         slow.sent(None, start);
         let later = start + Duration::from_secs(1);
-        slow.leave(later);
+        slow.overtaken(later);
         let state = &slow.backend.state;
         drop(quick);
         assert_eq!(state.latency.seconds(upstream.state.tick(later)), Some(1.0));
         let window = state.conduct.take_window();
         assert_eq!((state.in_flight(), window.served, window.failed), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_probe_that_was_overtaken_leaves_its_backend_out() {
+        let (upstream, start) = (upstream(&[0, 0, 0], |_| {}), Instant::now());
+        let state = &upstream.backends[0].state;
+        for _ in 0..20 {
+            let (mut picked, _) = first(&upstream, start);
+            let outcome = if picked.index == 0 { Outcome::Broken } else { Outcome::Served };
+            picked.judge(outcome, start);
+        }
+        assert!(!state.is_fit());
+        let due = start + Duration::from_secs(31);
+        upstream.tick(due);
+        let (mut probe, tried) = first(&upstream, due);
+        assert_eq!(probe.index, 0, "the probe");
+        let other = hedge(&upstream, &tried, due);
+        assert!(other.is_some_and(|other| other != 0));
+        probe.overtaken(due + Duration::from_millis(20));
+        let (next, _) = first(&upstream, due + Duration::from_millis(21));
+        assert!(!state.is_fit() && next.index != 0, "nobody else is sent there before its time");
     }
 
     #[test]

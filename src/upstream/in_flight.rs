@@ -124,22 +124,33 @@ impl InFlight {
 
     /// Nobody waits for it any more, whether it has been answered or not: it is over.
     pub fn leave(&mut self, now: Instant) {
+        self.end_unanswered(None, now);
+    }
+
+    /// Another attempt of the same request was quicker: it is over. That says nothing against its backend, unless this was to find
+    /// out whether the backend is well again: whoever is must keep up, and would be probed for ever if nothing came of it.
+    pub fn overtaken(&mut self, now: Instant) {
+        self.end_unanswered(Some(Outcome::Broken), now);
+    }
+
+    /// `as_probe` is what it comes to if it was one.
+    fn end_unanswered(&mut self, as_probe: Option<Outcome>, now: Instant) {
         if !std::mem::replace(&mut self.judged, true) {
             let waited = now.saturating_duration_since(self.began);
             self.backend.state.latency.took_more_than(waited, self.backend.state.group().tick(now));
             self.backend.state.group().observe(None, waited, self.found);
-            self.wait_no_more(None, waited, now);
+            self.wait_no_more(as_probe, waited, now);
         }
         self.end();
     }
 
-    fn wait_no_more(&mut self, outcome: Option<Outcome>, waited: Duration, now: Instant) {
+    fn wait_no_more(&mut self, as_probe: Option<Outcome>, waited: Duration, now: Instant) {
         let conduct = &self.backend.state.conduct;
         if std::mem::replace(&mut self.waits, false) {
             conduct.wait_no_more();
         }
         if self.purpose == Purpose::Probe {
-            conduct.probed(&self.backend, outcome, waited, now);
+            conduct.probed(&self.backend, as_probe, waited, now);
         }
     }
 }
