@@ -23,7 +23,7 @@ use crate::upstream::backend::Backend;
 use crate::upstream::health::Verdict;
 use crate::upstream::in_flight::InFlight;
 use crate::upstream::outcome::Outcome;
-use crate::upstream::queue::Refused;
+use crate::upstream::queue::{Queue, Refused};
 
 /// One attempt.
 #[derive(Debug)]
@@ -400,6 +400,12 @@ impl Context {
     pub(super) fn client_due(&self) -> Option<Instant> {
         let attempt = self.attempt.as_ref().filter(|attempt| !attempt.switched)?;
         attempt.limits?.total()
+    }
+
+    /// Who waits for the place that the attempt holds at its backend; none if it holds none.
+    pub(super) fn line(&self) -> Option<&Queue> {
+        self.attempt.as_ref().filter(|attempt| attempt.in_flight.holds_a_place())?;
+        Some(&self.destination()?.upstream.state.queue)
     }
 
     /// Whether the head of the answer has not come yet.

@@ -9,10 +9,9 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -21,9 +20,9 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::{Error, ErrorType, Result};
-use tokio::time::Sleep;
 
 use super::context::Context;
+use super::delivery::{Patience, Sending, Timer, Undelivered, deliver};
 use super::{Proxy, hedge, tunnel};
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
@@ -447,12 +446,13 @@ impl Exchange {
 
     /// Gives the client what there is for it; meanwhile the request goes on to the backend.
     async fn deliver(&mut self, session: &mut Session, context: &mut Context, tasks: Vec<HttpTask>) -> Result<()> {
-        let connection = self.connection.as_mut();
-        match deliver(session, connection, context.client_due(), &mut self.timer, tasks).await {
+        let patience = Patience { due: context.client_due(), line: context.line() };
+        match deliver(session, self.connection.as_mut(), patience, &mut self.timer, tasks).await {
             Ok(Sending::Fine) => {}
             Ok(Sending::Broken) => self.upload = Upload::Broken,
             Err(Undelivered::Failed(error)) => return Err(error),
             Err(Undelivered::Late) => return Err(context.expire_for(Reason::TotalTimeout)),
+            Err(Undelivered::InTheWay) => return Err(context.expire_for(Reason::Overloaded)),
         }
         // The time that the client took is not the backend's.
         if !context.awaits_head() && !self.answers.is_complete() {
@@ -472,47 +472,6 @@ fn unintelligible(Fault(what): Fault) -> Box<Error> {
 
 fn ended_early() -> Box<Error> {
     Error::explain(ErrorType::ConnectionClosed, "the connection ended before the answer").into_up()
-}
-
-/// What became of the way to the backend while the client was given something.
-pub(super) enum Sending {
-    Fine,
-    /// The backend takes no more.
-    Broken,
-}
-
-/// Why the client was not given something.
-pub(super) enum Undelivered {
-    Failed(Box<Error>),
-    /// The time of the whole request is over.
-    Late,
-}
-
-/// Gives the client what there is for it; meanwhile what waits is sent to the backend.
-pub(super) async fn deliver(
-    session: &mut Session,
-    mut connection: Option<&mut Connection>,
-    due: Option<Instant>,
-    timer: &mut Timer,
-    tasks: Vec<HttpTask>,
-) -> Result<Sending, Undelivered> {
-    let mut sending = Sending::Fine;
-    let mut writing = pin!(session.write_response_tasks(tasks));
-    poll_fn(|task| {
-        if let Poll::Ready(written) = writing.as_mut().poll(task) {
-            return Poll::Ready(written.map(drop).map_err(Undelivered::Failed));
-        }
-        if let Some(connection) = connection.as_mut().filter(|connection| connection.has_unsent())
-            && let Poll::Ready(Err(_)) = connection.poll_send(task)
-        {
-            connection.give_up();
-            sending = Sending::Broken;
-        }
-        ready!(timer.poll(task, due));
-        Poll::Ready(Err(Undelivered::Late))
-    })
-    .await?;
-    Ok(sending)
 }
 
 /// Waits for whatever happens first.
@@ -562,26 +521,4 @@ async fn event(
         timer.poll(task, context.due()).map(|()| Event::Late)
     })
     .await
-}
-
-/// The one timer of an attempt. It is set when something really waits, and not set anew when a wait ends: it goes off too
-/// early then, and is set for what is waited for by that time.
-pub(super) struct Timer(pub(super) Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Ready when `due` has passed.
-    pub(super) fn poll(&mut self, task: &mut task::Context<'_>, due: Option<Instant>) -> Poll<()> {
-        let Some(due) = due else { return Poll::Pending };
-        loop {
-            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-            if sleep.deadline() > due.into() {
-                sleep.as_mut().reset(due.into());
-            }
-            ready!(sleep.as_mut().poll(task));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due.into());
-        }
-    }
 }

@@ -21,6 +21,7 @@
 mod answer;
 mod attempt;
 mod context;
+mod delivery;
 mod direct;
 mod disclosure;
 mod exchange;

@@ -13,7 +13,8 @@ use pingora::{Error, Result};
 
 use super::Proxy;
 use super::context::Context;
-use super::exchange::{Sending, Timer, Turn, Undelivered, deliver};
+use super::delivery::{Patience, Sending, Timer, Undelivered, deliver};
+use super::exchange::Turn;
 use crate::failure::Reason;
 use crate::forward::deadline::Phase;
 use crate::forward::http1::Connection;
@@ -79,10 +80,12 @@ pub(super) async fn run(
                 let mut piece = Some(bytes);
                 proxy.upstream_response_body_filter(session, &mut piece, false, context)?;
                 let tasks = vec![HttpTask::UpgradedBody(piece, false)];
-                match deliver(session, Some(&mut connection), None, &mut timer, tasks).await {
+                match deliver(session, Some(&mut connection), Patience::NONE, &mut timer, tasks).await {
                     Ok(Sending::Fine | Sending::Broken) => context.waits_for(Phase::Body),
                     Err(Undelivered::Failed(error)) => return Err(error),
-                    Err(Undelivered::Late) => return Err(context.expire_for(Reason::TotalTimeout)),
+                    Err(Undelivered::Late | Undelivered::InTheWay) => {
+                        return Err(context.expire_for(Reason::TotalTimeout));
+                    }
                 }
             }
             Event::Came(Ok(_)) if speak == Speak::Both => {

@@ -107,6 +107,11 @@ impl InFlight {
         self.wait_no_more(Some(outcome), waited, now);
     }
 
+    /// Whether it takes a place under the ceilings.
+    pub fn holds_a_place(&self) -> bool {
+        self.course == Course::Running
+    }
+
     /// The backend is through with it, though the client may still be reading: it is in flight no more.
     pub fn end(&mut self) {
         match std::mem::replace(&mut self.course, Course::Over) {

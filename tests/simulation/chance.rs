@@ -110,9 +110,11 @@ fn plan(rng: &mut Rng, config: &config::Upstream, servers: usize) -> Vec<(Durati
     }
     for server in 0..servers {
         plan.push((TROUBLE, Change::Mode(server, Mode::Well)));
+        // What one alone can carry.
+        plan.push((TROUBLE, Change::Service(server, Duration::from_millis(5))));
         plan.push((TROUBLE, Change::Enable(server)));
-        plan.push((TROUBLE, Change::PerSecond(30.0)));
     }
+    plan.push((TROUBLE, Change::PerSecond(30.0)));
     plan
 }
 

@@ -68,7 +68,8 @@ pub fn check_end(world: &World) {
     assert_eq!(world.upstream.state.in_flight(), 0);
     assert!(!world.upstream.state.queue.is_in_use(), "nobody waits for anything");
     for backend in world.upstream.backends.iter().filter(|backend| backend.weight > 0) {
-        assert!(backend.state.is_fit(), "{} has been well for long, and is not asked", backend.name);
+        let (standing, why) = (&backend.state.standing, &backend.state.conduct);
+        assert!(backend.state.is_fit(), "{} is well and not asked: {standing:?}, {why:?}", backend.name);
     }
 }
 

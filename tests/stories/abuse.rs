@@ -71,6 +71,29 @@ fn an_answer_without_end_is_not_read_for_a_client_that_does_not_read() {
 }
 
 #[test]
+fn who_takes_nothing_of_an_answer_leaves_its_place_to_those_who_wait_for_it() {
+    let chunk = [format!("{CHUNK:x}\r\n").as_bytes(), &vec![b'x'; CHUNK], b"\r\n"].concat();
+    let (origin, said) = origin("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk);
+    let balancer = Balancer::before([origin.address])
+        .upstream("circuit_breaker: { requests_per_backend: 3, queue_timeout: 10s }, health_check: off")
+        .start();
+    let hostile: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = TcpStream::connect(balancer.address).unwrap();
+            stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    let taken = format!("evenkeel_backend_in_flight{{upstream=\"app\",backend=\"{}\"}}", origin.address);
+    eventually("all places are taken", || balancer.metric(&taken) == 3.0, || balancer.metric(&taken).to_string());
+    eventually("answers stand still", || said.load(Ordering::SeqCst) > CHUNK, String::new);
+    let began = std::time::Instant::now();
+    assert_eq!(balancer.get("/healthy").text(), "fine");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(hostile);
+}
+
+#[test]
 fn a_tunnel_is_not_read_for_a_client_that_does_not_read() {
     let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
     let (origin, said) = origin(head, vec![b'x'; CHUNK]);
