@@ -40,6 +40,16 @@ fn origin(head: &'static str, saying: Vec<u8>) -> (Origin, Arc<AtomicUsize>) {
     (origin, said)
 }
 
+/// So many clients that ask, and read nothing.
+fn who_do_not_read(balancer: &Balancer, count: usize, ask: &[u8]) -> Vec<Client> {
+    let client = |_| {
+        let mut client = Client::connect(balancer.address).unwrap();
+        client.send(ask).unwrap();
+        client
+    };
+    (0..count).map(client).collect()
+}
+
 /// Waits until an origin is not read any more, while others are served.
 #[track_caller]
 fn wait_still(balancer: &Balancer, said: &AtomicUsize) {
@@ -58,13 +68,7 @@ fn an_answer_without_end_is_not_read_for_a_client_that_does_not_read() {
     let chunk = [format!("{CHUNK:x}\r\n").as_bytes(), &vec![b'x'; CHUNK], b"\r\n"].concat();
     let (origin, said) = origin("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk);
     let balancer = Balancer::before([origin.address]).start();
-    let stalled: Vec<Client> = (0..20)
-        .map(|_| {
-            let mut client = Client::connect(balancer.address).unwrap();
-            client.send(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-            client
-        })
-        .collect();
+    let stalled = who_do_not_read(&balancer, 20, b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n");
     wait_still(&balancer, &said);
     assert!(balancer.memory() < MEMORY, "{} bytes of {}", balancer.memory(), said.load(Ordering::SeqCst));
     drop(stalled);
@@ -77,13 +81,7 @@ fn who_takes_nothing_of_an_answer_leaves_its_place_to_those_who_wait_for_it() {
     let balancer = Balancer::before([origin.address])
         .upstream("circuit_breaker: { requests_per_backend: 3, queue_timeout: 10s }, health_check: off")
         .start();
-    let hostile: Vec<TcpStream> = (0..3)
-        .map(|_| {
-            let mut stream = TcpStream::connect(balancer.address).unwrap();
-            stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-            stream
-        })
-        .collect();
+    let hostile = who_do_not_read(&balancer, 3, b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n");
     let taken = format!("evenkeel_backend_in_flight{{upstream=\"app\",backend=\"{}\"}}", origin.address);
     eventually("all places are taken", || balancer.metric(&taken) == 3.0, || balancer.metric(&taken).to_string());
     eventually("answers stand still", || said.load(Ordering::SeqCst) > CHUNK, String::new);
@@ -99,13 +97,7 @@ fn a_tunnel_is_not_read_for_a_client_that_does_not_read() {
     let (origin, said) = origin(head, vec![b'x'; CHUNK]);
     let balancer = Balancer::before([origin.address]).start();
     let ask = b"GET /endless HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
-    let stalled: Vec<Client> = (0..20)
-        .map(|_| {
-            let mut client = Client::connect(balancer.address).unwrap();
-            client.send(ask).unwrap();
-            client
-        })
-        .collect();
+    let stalled = who_do_not_read(&balancer, 20, ask);
     wait_still(&balancer, &said);
     assert!(balancer.memory() < MEMORY, "{} bytes of {}", balancer.memory(), said.load(Ordering::SeqCst));
     drop(stalled);
