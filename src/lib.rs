@@ -22,7 +22,6 @@ pub mod explain;
 pub mod failure;
 pub mod forward;
 pub mod identity;
-pub mod interrupt;
 pub mod lifecycle;
 pub mod listen;
 pub mod network;

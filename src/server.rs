@@ -33,7 +33,7 @@ use crate::control::pid_file::{self, PidFile};
 use crate::control::reload::{InForce, Reloader, open_log};
 use crate::control::shutdown::Ending;
 use crate::control::watch::Watch;
-use crate::forward::http1::Connections;
+use crate::forward::connections::Connections;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::listen::{Acceptor, Edge};
 use crate::observe::Counters;
@@ -384,7 +384,7 @@ fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
             lifecycle: lifecycle.clone(),
             counters: counters.clone(),
             gate: gate.clone(),
-            connections: Arc::new(Connections::new(connector.clone(), conf.upstream_keepalive_pool_size)),
+            connections: Connections::new(connector.clone(), conf.upstream_keepalive_pool_size),
         };
         let mut proxy = http_proxy(&conf, proxy);
         let mut options = HttpServerOptions::default();

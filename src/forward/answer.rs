@@ -42,9 +42,7 @@ pub fn put_right(response: &mut ResponseHeader) {
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
-    if response.version != Version::HTTP_2 {
-        response.set_version(Version::HTTP_11);
-    }
+    response.set_version(Version::HTTP_11);
     single_length(response);
     let status = response.status;
     if status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {

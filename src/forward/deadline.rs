@@ -1,20 +1,9 @@
-//! How long an attempt may wait, and for what.
-//!
-//! Where we speak with the backend ourselves (HTTP/1.1) whoever waits asks [`Limits`]. For HTTP/2 pingora waits, with one
-//! time-out for every read. Where the first byte, the pauses after it or the whole request have limits of their own, a small
-//! task waits beside the request ([`Deadline`]). Others share its connection, so what is ended when the time is over is the
-//! request's wait for its client; the proxy then sees that, and asks here why. Requests without a body whose limits are all
-//! the same (the default) have no such task.
+//! How long an attempt may wait, and for what. Whoever waits asks [`Limits`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use tokio::task::AbortHandle;
 
 use crate::config::UpstreamTimeouts;
 use crate::failure::Reason;
-use crate::interrupt::Interrupt;
 
 /// Longer than any request: the longest duration of a configuration.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -79,20 +68,6 @@ impl Limits {
         self.total
     }
 
-    /// Whether pingora's own time-out cannot keep them even for a request without a body.
-    pub fn need_watching(&self) -> bool {
-        self.total.is_some() || self.per_try.is_some() || self.first_byte != self.idle
-    }
-
-    /// The shortest of them: a wait that begins now is not over before.
-    fn shortest(&self) -> Duration {
-        self.per_try
-            .unwrap_or(self.first_byte)
-            .min(self.idle)
-            .min(self.tunnel)
-            .min(self.request_body_idle.unwrap_or(FOR_EVER))
-    }
-
     /// When a wait that begins now must be over, and what it means if it is not.
     pub fn due(&self, phase: Phase, now: Instant) -> Option<(Instant, Reason)> {
         let (limit, reason) = match phase {
@@ -113,105 +88,6 @@ impl Limits {
             Some(_) | None => Some((due, reason)),
         }
     }
-}
-
-/// Watches one attempt until it is dropped.
-#[derive(Debug)]
-pub struct Deadline {
-    limits: Limits,
-    shared: Arc<Shared>,
-    task: AbortHandle,
-}
-
-#[derive(Debug)]
-struct Shared {
-    began: Instant,
-    /// In microseconds since `began`; the greatest value for never.
-    due: AtomicU64,
-    /// Index of the reason that will be given.
-    reason: AtomicU8,
-    expired: AtomicU8,
-}
-
-impl Deadline {
-    /// Begins with a wait for `phase`. Must be called in the runtime that serves the connection.
-    pub fn watch(limits: Limits, phase: Phase, interrupt: Arc<Interrupt>) -> Deadline {
-        let shared = Arc::new(Shared {
-            began: Instant::now(),
-            due: AtomicU64::new(u64::MAX),
-            reason: AtomicU8::new(0),
-            expired: AtomicU8::new(0),
-        });
-        shared.set(limits.due(phase, Instant::now()));
-        let task = tokio::spawn(wait(shared.clone(), limits.shortest(), interrupt)).abort_handle();
-        Deadline { limits, shared, task }
-    }
-
-    /// The attempt waits for something else, or for more of the same, from now on.
-    pub fn enter(&self, phase: Phase) {
-        self.shared.set(self.limits.due(phase, Instant::now()));
-    }
-
-    /// Why the wait was ended, if it was.
-    pub fn expired(&self) -> Option<Reason> {
-        if self.shared.expired.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        Reason::ALL.get(usize::from(self.shared.reason.load(Ordering::Relaxed))).copied()
-    }
-}
-
-impl Drop for Deadline {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Shared {
-    /// Whether it is the limit of the whole request that comes next; nothing extends that.
-    fn waits_for_the_whole(&self) -> bool {
-        self.reason.load(Ordering::Relaxed) == Reason::TotalTimeout as u8
-    }
-
-    fn set(&self, due: Option<(Instant, Reason)>) {
-        let micros = match due {
-            Some((due, reason)) => {
-                self.reason.store(reason as u8, Ordering::Relaxed);
-                micros(due, self.began)
-            }
-            None => u64::MAX,
-        };
-        self.due.store(micros, Ordering::Relaxed);
-    }
-}
-
-/// From the beginning, never so late that it would mean never.
-fn micros(due: Instant, began: Instant) -> u64 {
-    u64::try_from(due.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX - 1)
-}
-
-/// Sleeps until the deadline stands still long enough to be reached. Deadlines also come nearer when the phase
-/// changes, but never within the shortest limit: so it sleeps no longer than that.
-async fn wait(shared: Arc<Shared>, shortest: Duration, interrupt: Arc<Interrupt>) {
-    loop {
-        let due = shared.due.load(Ordering::Relaxed);
-        if due == u64::MAX {
-            return;
-        }
-        let due = shared.began + Duration::from_micros(due);
-        let now = Instant::now();
-        if now >= due {
-            // What the backend sent is not fetched while the client takes no more: then it is not the backend that is slow.
-            if !shared.waits_for_the_whole() && interrupt.blocked() {
-                shared.due.store(micros(now + shortest, shared.began), Ordering::Relaxed);
-                continue;
-            }
-            break;
-        }
-        tokio::time::sleep_until(due.min(now + shortest).into()).await;
-    }
-    shared.expired.store(1, Ordering::Relaxed);
-    interrupt.cut();
 }
 
 #[cfg(test)]

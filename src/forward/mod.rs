@@ -1,11 +1,16 @@
 //! Towards the backend and back: what is connected to, what is changed in the head of a message on its way,
-//! how long we wait, what is tried again, and HTTP/1.1 as it is spoken with backends.
+//! how long we wait, what is tried again, and how HTTP is spoken with backends.
 
 pub mod answer;
+pub mod call;
+pub mod connections;
 pub mod deadline;
 pub mod fields;
 pub mod header_rules;
+pub mod hops;
 pub mod http1;
+pub mod http2;
+pub mod kept;
 pub mod max_forwards;
 pub mod origin;
 pub mod peer;
@@ -13,4 +18,5 @@ pub mod retry;
 pub mod rewrite;
 pub mod template;
 pub mod tls;
+pub mod trailers;
 pub mod via;

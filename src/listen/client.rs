@@ -16,7 +16,6 @@ use pingora_proxy::Session;
 use super::control::{Control, control_in};
 use super::listener::Listener;
 use crate::failure::Reason;
-use crate::interrupt::Interrupt;
 
 /// One client connection as the rest of the program sees it.
 #[derive(Clone, Debug)]
@@ -29,10 +28,10 @@ pub struct Client {
     pub tls: bool,
 }
 
-/// One stream of HTTP/2 whose wait for its client can be ended from elsewhere.
-struct Watched {
+/// One stream of HTTP/2 whose request has ended with trailers.
+struct Trailed {
     client: Client,
-    interrupt: Arc<Interrupt>,
+    trailers: HeaderMap,
 }
 
 /// What a digest carries of ours.
@@ -41,19 +40,13 @@ pub(super) fn user_data(data: Box<dyn Any + Send + Sync>) -> Option<ProxyDigest>
     Some(ProxyDigest::new(Box::new(unused), Some(data)))
 }
 
-/// What was made by `interrupt_of` for this stream of HTTP/2.
-pub(super) fn interrupt_in(digest: &Digest) -> Option<&Arc<Interrupt>> {
-    let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
-    Some(&data.downcast_ref::<Watched>()?.interrupt)
-}
-
 /// The connection that a request came on. None only for sessions that did not come through the edge.
 pub fn client_of(session: &Session) -> Option<&Client> {
     let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
     if let Some(control) = data.downcast_ref::<Control>() {
         return control.client();
     }
-    data.downcast_ref::<Client>().or_else(|| Some(&data.downcast_ref::<Watched>()?.client))
+    data.downcast_ref::<Client>().or_else(|| Some(&data.downcast_ref::<Trailed>()?.client))
 }
 
 /// Ends the client's connection with its request, where it is the request's alone: HTTP/1.1. Before the head of the answer,
@@ -70,24 +63,23 @@ pub fn refusal_of(session: &Session) -> Option<Reason> {
     control_of(session)?.state().refused
 }
 
-/// The trailers of a request of HTTP/1.1, if it had any; they are here when its body has been read to its end.
+/// The trailers of a request, if it had any; they are here when its body has been read to its end.
 pub fn trailers_of(session: &Session) -> Option<HeaderMap> {
-    control_of(session)?.state().trailers.clone()
+    match control_of(session) {
+        Some(control) => control.state().trailers.clone(),
+        None => {
+            let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
+            Some(data.downcast_ref::<Trailed>()?.trailers.clone())
+        }
+    }
 }
 
-/// What can end the wait for the client of this request from elsewhere.
-///
-/// It is made when somebody asks for it; a stream of HTTP/2 finds it in its digest.
-pub fn interrupt_of(session: &mut Session) -> Arc<Interrupt> {
-    if let Some(control) = control_of(session) {
-        return control.state().interrupt.get_or_insert_default().clone();
+/// Leaves the trailers of a stream of HTTP/2 for whoever wants them.
+pub(super) fn leave_trailers(digest: &mut Digest, trailers: HeaderMap) {
+    let data = digest.proxy_digest.as_ref().and_then(|digest| digest.user_data.as_ref());
+    if let Some(client) = data.and_then(|data| data.downcast_ref::<Client>()).cloned() {
+        digest.proxy_digest = user_data(Box::new(Trailed { client, trailers })).map(Arc::new);
     }
-    let interrupt = Arc::new(Interrupt::default());
-    if let (Some(client), Some(digest)) = (client_of(session).cloned(), session.downstream_session.digest_mut()) {
-        let watched = Watched { client, interrupt: interrupt.clone() };
-        digest.proxy_digest = user_data(Box::new(watched)).map(Arc::new);
-    }
-    interrupt
 }
 
 fn control_of(session: &Session) -> Option<&Control> {

@@ -5,17 +5,14 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Context;
 
 use http::HeaderMap;
-use pingora::{Error, ErrorType};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 
 use super::client::{Client, user_data};
 use super::http1_session::Returned;
 use crate::failure::Reason;
-use crate::interrupt::{Doing, Interrupt};
 
 /// How many of them a core keeps for other requests.
 const SPARE: usize = 256;
@@ -38,8 +35,6 @@ pub(super) struct State {
     pub ends: bool,
     /// Why the request, or the rest of it, is refused.
     pub refused: Option<Reason>,
-    /// What ends the wait for the client from elsewhere.
-    pub interrupt: Option<Arc<Interrupt>>,
     /// The trailers of the request, once all of it was read.
     pub trailers: Option<HeaderMap>,
     /// What is left of the session: its stream, for the next request.
@@ -52,22 +47,9 @@ impl Control {
         self.client.as_ref()
     }
 
-    /// Whether the wait for this client has been ended from elsewhere; notes what is being done.
-    pub(super) fn is_cut(&self, doing: Doing, context: &Context<'_>) -> bool {
-        self.state().interrupt.as_ref().is_some_and(|interrupt| {
-            interrupt.set(doing);
-            interrupt.poll_cut(context.waker())
-        })
-    }
-
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Why a wait was ended from elsewhere.
-pub(super) fn cut() -> Box<Error> {
-    Error::explain(ErrorType::ReadTimedout, "the request is late")
 }
 
 /// What a digest carries of a request of HTTP/1.1.

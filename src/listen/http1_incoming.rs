@@ -8,12 +8,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::control::{Control, cut};
+use super::control::Control;
 use super::deadline::{Awaited, Tick, Ticket};
 use super::kept_body::KeptBody;
 use super::stream::{EdgeStream, Received};
 use crate::failure::Reason;
-use crate::interrupt::Doing;
 use crate::wire::Body;
 
 /// See the module's documentation.
@@ -63,11 +62,11 @@ impl Incoming {
     /// More of it; none at its end.
     ///
     /// # Errors
-    /// If it breaks off, is in doubt or late, or the wait for it is ended.
+    /// If it breaks off, is in doubt or late.
     pub(super) async fn piece(&mut self, stream: &mut EdgeStream, control: &Control) -> Result<Option<Bytes>> {
         let limit = self.limit;
         let piece = poll_fn(|context| match self.poll_piece(stream, control, context) {
-            Poll::Pending => self.poll_in_vain(stream, control, context, limit).map(Err),
+            Poll::Pending => self.poll_in_vain(stream, context, limit).map(Err),
             ready @ Poll::Ready(_) => ready,
         })
         .await?;
@@ -82,10 +81,10 @@ impl Incoming {
     }
 
     /// Waits for the client to leave, which is an error.
-    pub(super) async fn gone(&mut self, stream: &mut EdgeStream, control: &Control) -> Box<Error> {
+    pub(super) async fn gone(&mut self, stream: &mut EdgeStream) -> Box<Error> {
         poll_fn(|context| match stream.poll_between(context) {
             Poll::Ready(error) => Poll::Ready(Error::because(ErrorType::ConnectionClosed, "the client left", error)),
-            Poll::Pending => self.poll_in_vain(stream, control, context, None),
+            Poll::Pending => self.poll_in_vain(stream, context, None),
         })
         .await
     }
@@ -154,14 +153,10 @@ impl Incoming {
     fn poll_in_vain(
         &mut self,
         stream: &mut EdgeStream,
-        control: &Control,
         context: &mut Context<'_>,
         limit: Option<Duration>,
     ) -> Poll<Box<Error>> {
         stream.poll_lingering(context);
-        if control.is_cut(Doing::Waiting, context) {
-            return Poll::Ready(cut());
-        }
         let Some(limit) = limit else { return Poll::Pending };
         let ticket =
             self.waiting.get_or_insert_with(|| Ticket::new(context.waker(), Tick::after(limit), Awaited::Progress));

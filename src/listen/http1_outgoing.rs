@@ -10,14 +10,13 @@ use http::{HeaderMap, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::control::{Control, cut};
+use super::control::Control;
 use super::deadline::{Awaited, Tick, Ticket};
 use super::http1_answer::{
     Asked, CHUNK_END, Framing, LAST_CHUNK_END, NO_MORE_CHUNKS, Rest, write_as_it_is, write_final, write_size,
     write_trailers,
 };
 use super::stream::EdgeStream;
-use crate::interrupt::Doing;
 
 /// See the module's documentation.
 pub(super) struct Outgoing {
@@ -75,13 +74,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// If the client does not take it.
-    pub(super) async fn data(
-        &mut self,
-        stream: &mut EdgeStream,
-        control: &Control,
-        data: Bytes,
-        last: bool,
-    ) -> Result<()> {
+    pub(super) async fn data(&mut self, stream: &mut EdgeStream, data: Bytes, last: bool) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
@@ -104,7 +97,7 @@ impl Outgoing {
         if !matches!(self.rest, Rest::UntilClose | Rest::Tunnel) {
             self.rest = Rest::Torn;
         }
-        self.send(stream, control, data, tail).await?;
+        self.send(stream, data, tail).await?;
         self.rest = rest;
         self.sent += length;
         Ok(())
@@ -131,23 +124,17 @@ impl Outgoing {
     ///
     /// # Errors
     /// If the client does not take it.
-    pub(super) async fn flush(&mut self, stream: &mut EdgeStream, control: &Control) -> Result<()> {
+    pub(super) async fn flush(&mut self, stream: &mut EdgeStream) -> Result<()> {
         if stream.gathered().is_empty() {
             self.head_waits = false;
             return Ok(());
         }
-        self.send(stream, control, Bytes::new(), b"").await
+        self.send(stream, Bytes::new(), b"").await
     }
 
     /// Sends what was gathered, and this; each time that the client has taken some of it, it may take as long as the
     /// time-out again.
-    async fn send(
-        &mut self,
-        stream: &mut EdgeStream,
-        control: &Control,
-        mut data: Bytes,
-        mut tail: &'static [u8],
-    ) -> Result<()> {
+    async fn send(&mut self, stream: &mut EdgeStream, mut data: Bytes, mut tail: &'static [u8]) -> Result<()> {
         self.head_waits = false;
         let limit = self.limit;
         let mut stalled: Option<(usize, Ticket)> = None;
@@ -156,9 +143,6 @@ impl Outgoing {
                 return Poll::Ready(sent.or_err(ErrorType::WriteError, "sending an answer"));
             }
             let left = stream.gathered().waiting() + data.len() + tail.len();
-            if control.is_cut(Doing::Sending, context) {
-                return Poll::Ready(Err(cut()));
-            }
             match (&stalled, limit) {
                 (_, None) => {}
                 (Some((before, ticket)), Some(_)) if left == *before => {

@@ -140,8 +140,8 @@ impl Http1Session {
     }
 
     async fn data(&mut self, data: Bytes, last: bool) -> Result<()> {
-        let Parts { stream, control, outgoing, .. } = self.parts()?;
-        outgoing.data(stream, control, data, last).await
+        let Parts { stream, outgoing, .. } = self.parts()?;
+        outgoing.data(stream, data, last).await
     }
 
     /// Ends the answer, or the tunnel.
@@ -158,8 +158,8 @@ impl Http1Session {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        let Parts { stream, control, outgoing, .. } = self.parts()?;
-        outgoing.flush(stream, control).await
+        let Parts { stream, outgoing, .. } = self.parts()?;
+        outgoing.flush(stream).await
     }
 
     async fn tasks(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
@@ -337,7 +337,7 @@ impl Session for Http1Session {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let Parts { stream, control, incoming, .. } = self.parts()?;
         if no_body_expected || incoming.is_done() {
-            return Err(incoming.gone(stream, control).await);
+            return Err(incoming.gone(stream).await);
         }
         incoming.piece(stream, control).await
     }

@@ -1,7 +1,6 @@
 //! All requests of one HTTP/2 connection: accepts its streams and hands each to pingora's proxy as a session of ours.
 //!
-//! pingora's own loop would hand over sessions that replace the backend's `Date`, lose interim answers, and cannot be
-//! ended one by one from elsewhere ([`Interrupt`](crate::interrupt::Interrupt)).
+//! pingora's own loop would hand over sessions that replace the backend's `Date` and lose interim answers.
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -1,12 +1,11 @@
 //! One request of an HTTP/2 connection, as a session of pingora's.
 //!
-//! What the backend says of its date stays; interim answers pass; a client that takes nothing is given up after a
-//! while, counted from the last that it took; and the wait for it can be ended from elsewhere.
+//! What the backend says of its date stays; interim answers pass; and a client that takes nothing is given up after a
+//! while, counted from the last that it took.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,10 +24,9 @@ use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::protocols::l4::socket::SocketAddr;
 
-use super::client::interrupt_in;
+use super::client::leave_trailers;
 use super::kept_body::KeptBody;
 use super::metered::Traffic;
-use crate::interrupt::{Doing, Interrupt};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
@@ -78,10 +76,6 @@ impl Http2Stream {
         }
     }
 
-    fn interrupt(&self) -> Option<&Arc<Interrupt>> {
-        interrupt_in(&self.digest)
-    }
-
     fn head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
         if self.ended || self.written.is_some() {
             return Ok(());
@@ -115,7 +109,6 @@ impl Http2Stream {
             return Ok(());
         }
         let limit = self.write_timeout;
-        let interrupt = self.interrupt().cloned();
         let headless = || Error::explain(ErrorType::InternalError, "a body before its head");
         let answer = self.answer.as_mut().ok_or_else(headless)?;
         if data.is_empty() {
@@ -125,24 +118,11 @@ impl Http2Stream {
         }
         while !data.is_empty() {
             answer.reserve_capacity(data.len());
-            let room = poll_fn(|context| {
-                let room = answer.poll_capacity(context);
-                match &interrupt {
-                    Some(interrupt) if room.is_pending() => {
-                        interrupt.set(Doing::Sending);
-                        if interrupt.poll_cut(context.waker()) { Poll::Ready(Err(cut())) } else { Poll::Pending }
-                    }
-                    Some(interrupt) => {
-                        interrupt.set(Doing::Waiting);
-                        room.map(Ok)
-                    }
-                    None => room.map(Ok),
-                }
-            });
+            let room = poll_fn(|context| answer.poll_capacity(context));
             let room = match limit {
-                None => room.await?,
+                None => room.await,
                 Some(limit) => match tokio::time::timeout(limit, room).await {
-                    Ok(room) => room?,
+                    Ok(room) => room,
                     Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client takes no more"),
                 },
             };
@@ -176,37 +156,29 @@ impl Http2Stream {
     }
 
     async fn body_piece(&mut self) -> Result<Option<Bytes>> {
-        let interrupt = self.interrupt().cloned();
-        let piece = poll_fn(|context| match self.body.poll_data(context) {
-            Poll::Pending if is_cut(interrupt.as_ref(), context) => Poll::Ready(Err(cut())),
-            piece @ (Poll::Ready(_) | Poll::Pending) => piece.map(Ok),
-        });
-        let piece = piece.await?.transpose().or_err(ErrorType::ReadError, "reading the body of a request")?;
+        let piece = poll_fn(|context| self.body.poll_data(context)).await;
+        let piece = piece.transpose().or_err(ErrorType::ReadError, "reading the body of a request")?;
         if let Some(piece) = &piece {
             self.received += piece.len();
             self.kept.keep(piece);
             // Gives the window back; a stream that has ended needs none.
             drop(self.body.flow_control().release_capacity(piece.len()));
+        } else if !self.body.is_end_stream() {
+            let trailers = poll_fn(|context| self.body.poll_trailers(context)).await;
+            if let Some(trailers) = trailers.or_err(ErrorType::ReadError, "reading the trailers of a request")? {
+                leave_trailers(&mut self.digest, trailers);
+            }
         }
         Ok(piece)
     }
 
     /// Waits for the client to give up its request.
     async fn given_up(&mut self) -> Result<Reason> {
-        poll_fn(|context| {
-            let reset = match &mut self.answer {
-                Some(answer) => answer.poll_reset(context),
-                None => self.respond.poll_reset(context),
-            };
-            let interrupt = interrupt_in(&self.digest);
-            match reset {
-                Poll::Pending if is_cut(interrupt, context) => Poll::Ready(Err(cut())),
-                reset @ (Poll::Ready(_) | Poll::Pending) => {
-                    reset.map(|reset| reset.or_err(ErrorType::H2Error, "waiting for the client"))
-                }
-            }
-        })
-        .await
+        let reset = poll_fn(|context| match &mut self.answer {
+            Some(answer) => answer.poll_reset(context),
+            None => self.respond.poll_reset(context),
+        });
+        reset.await.or_err(ErrorType::H2Error, "waiting for the client")
     }
 
     fn reset(&mut self) {
@@ -219,17 +191,6 @@ impl Http2Stream {
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-fn is_cut(interrupt: Option<&Arc<Interrupt>>, context: &Context<'_>) -> bool {
-    interrupt.is_some_and(|interrupt| {
-        interrupt.set(Doing::Waiting);
-        interrupt.poll_cut(context.waker())
-    })
-}
-
-fn cut() -> Box<Error> {
-    Error::explain(ErrorType::ReadTimedout, "the request is late")
-}
 
 #[async_trait]
 impl Session for Http2Stream {

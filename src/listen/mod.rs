@@ -40,7 +40,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, client_of, close_after, interrupt_of, refusal_of, trailers_of};
+pub use client::{Client, client_of, close_after, refusal_of, trailers_of};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

@@ -14,10 +14,8 @@ use super::context::Context;
 use crate::config::{Protocol, Retry};
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
-use crate::forward::deadline::{Deadline, Limits, Phase};
+use crate::forward::deadline::{Limits, Phase};
 use crate::forward::{answer, peer, retry};
-use crate::interrupt::Interrupt;
-use crate::listen;
 use crate::upstream::UnderWay;
 use crate::upstream::backend::Backend;
 use crate::upstream::health::Verdict;
@@ -35,25 +33,21 @@ pub struct Attempt {
     /// From the request's arrival to the head of the answer.
     pub first_byte: Option<Duration>,
     began: Instant,
-    /// Who speaks with the backend.
-    speaker: Speaker,
+    /// What is spoken with the backend.
+    protocol: Protocol,
     /// Whether it may become a tunnel.
     upgrade: bool,
-    /// What a deadline of ours keeps; none where pingora's own time-out can.
-    limits: Option<Limits>,
-    /// What we wait for ourselves.
+    limits: Limits,
+    /// What is waited for.
     wait: Wait,
-    /// What has come of a wait of ours that was not over then.
+    /// What has come of a wait that was not over in time.
     expired: Option<Reason>,
-    /// What ends the request where its connection to the backend is shared.
-    interrupt: Option<Arc<Interrupt>>,
     /// Interim answers so far.
     interim: u32,
     /// Whether the backend has switched protocols.
     switched: bool,
     /// Whether its answer is left for that of another backend.
     left: bool,
-    deadline: Option<Deadline>,
     /// What is counted for it if it is made beside another.
     hedge: Option<UnderWay>,
 }
@@ -85,7 +79,7 @@ impl Attempt {
     }
 }
 
-/// A wait of ours.
+/// What an attempt waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     /// It has not begun: most are over before anybody has to ask the clock.
@@ -98,22 +92,13 @@ impl Attempt {
     /// When its wait must be over, and what it means if it is not.
     fn wait_ends(&mut self) -> Option<(Instant, Reason)> {
         if let Wait::For(phase) = self.wait {
-            self.wait = Wait::Until(self.limits.and_then(|limits| limits.due(phase, Instant::now())));
+            self.wait = Wait::Until(self.limits.due(phase, Instant::now()));
         }
         match self.wait {
             Wait::Until(due) => due,
             Wait::For(_) => None,
         }
     }
-}
-
-/// Who speaks with the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
-    /// We do: HTTP/1.1, which all upgrades are.
-    Us,
-    /// pingora does: HTTP/2.
-    Pingora,
 }
 
 /// Whether there was a body to be sent, which takes the client's time.
@@ -141,15 +126,6 @@ impl Context {
         let left = Limits::left(&destination.timeouts, self.began);
         let deadline = left.map(|left| Instant::now() + left);
         Ok(destination.upstream.seek(&self.tried, self.affinity, deadline).await?)
-    }
-
-    /// Who speaks with the backends of this request.
-    pub(super) fn speaker(&self, session: &Session) -> Speaker {
-        let protocol = self.destination().map(|destination| destination.upstream.config.protocol);
-        match protocol {
-            Some(Protocol::Http2) if !session.is_upgrade_req() => Speaker::Pingora,
-            Some(Protocol::Http1 | Protocol::Http2) | None => Speaker::Us,
-        }
     }
 
     /// Picks a backend for another attempt, unless one is reserved.
@@ -183,30 +159,25 @@ impl Context {
     /// An attempt that begins now; none without a destination.
     pub(super) fn attempt_at(&self, session: &mut Session, in_flight: InFlight) -> Option<Attempt> {
         let destination = self.destination()?;
-        let speaker = self.speaker(session);
         let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
         // A session of HTTP/2 times no body.
         let rules = self.rules().filter(|_| session.req_header().version == http::Version::HTTP_2);
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
-        // pingora's time for reading runs also while the client is still sending.
-        let limits = Some(Limits::new(&destination.timeouts, per_try, self.began, request_body_idle))
-            .filter(|limits| speaker == Speaker::Us || !session.is_body_empty() || limits.need_watching());
-        let interrupt = (speaker == Speaker::Pingora && limits.is_some()).then(|| listen::interrupt_of(session));
+        let upgrade = session.is_upgrade_req();
         Some(Attempt {
             in_flight,
             connect: None,
             first_byte: None,
             began: Instant::now(),
-            speaker,
-            upgrade: session.is_upgrade_req(),
-            limits,
+            // An upgrade is one of HTTP/1.1 (RFC 9113, section 8.6).
+            protocol: if upgrade { Protocol::Http1 } else { destination.upstream.config.protocol },
+            upgrade,
+            limits: Limits::new(&destination.timeouts, per_try, self.began, request_body_idle),
             wait: Wait::For(Phase::Over),
             expired: None,
-            interrupt,
             interim: 0,
             switched: false,
             left: false,
-            deadline: None,
             hedge: None,
         })
     }
@@ -225,11 +196,12 @@ impl Context {
         let peer = peer::with_timeouts(attempt.in_flight.backend.peer.clone(), &destination.timeouts);
         let peer = if attempt.upgrade { peer::for_upgrade(peer) } else { peer };
         let per_try = destination.retry.and_then(|retry| retry.per_try_timeout);
-        let mut peer = peer::within(peer::within(peer, Limits::left(&destination.timeouts, self.began)), per_try);
-        if attempt.limits.is_some() {
-            peer.options.read_timeout = None;
-        }
-        Ok(peer)
+        Ok(peer::within(peer::within(peer, Limits::left(&destination.timeouts, self.began)), per_try))
+    }
+
+    /// What is spoken with the backend of the attempt.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.attempt.as_ref().map_or(Protocol::Http1, |attempt| attempt.protocol)
     }
 
     /// How long the connection of the attempt is kept for others.
@@ -261,11 +233,7 @@ impl Context {
         }
         // What has no body has no end of it that would tell that it is the backend's turn.
         let phase = if session.is_body_empty() { Phase::FirstByte } else { Phase::Request };
-        if let (Some(limits), Some(interrupt)) = (attempt.limits, attempt.interrupt.clone()) {
-            attempt.deadline = Some(Deadline::watch(limits, phase, interrupt));
-        } else if attempt.speaker == Speaker::Us {
-            self.waits_for(phase);
-        }
+        self.waits_for(phase);
     }
 
     /// The backend has answered with this head, interim or final.
@@ -382,13 +350,7 @@ impl Context {
     pub(super) fn waits_for(&mut self, phase: Phase) {
         let Some(attempt) = &mut self.attempt else { return };
         let phase = if attempt.switched && phase == Phase::Body { Phase::Tunnel } else { phase };
-        match (&attempt.deadline, attempt.speaker) {
-            (Some(deadline), _) => deadline.enter(phase),
-            (None, Speaker::Us) => {
-                attempt.wait = Wait::For(phase);
-            }
-            (None, Speaker::Pingora) => {}
-        }
+        attempt.wait = Wait::For(phase);
     }
 
     /// When the wait that we are in must be over. It begins when this is asked for the first time.
@@ -399,7 +361,7 @@ impl Context {
     /// When the client must have taken what there is for it, as far as that is not the listener's matter.
     pub(super) fn client_due(&self) -> Option<Instant> {
         let attempt = self.attempt.as_ref().filter(|attempt| !attempt.switched)?;
-        attempt.limits?.total()
+        attempt.limits.total()
     }
 
     /// Who waits for the place that the attempt holds at its backend; none if it holds none.
@@ -425,13 +387,6 @@ impl Context {
             attempt.expired = Some(reason);
         }
         Error::explain(ErrorType::ReadTimedout, "the time is over").into_up()
-    }
-
-    /// Nothing is waited for any more.
-    pub(super) fn let_go(&mut self) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.deadline = None;
-        }
     }
 
     /// No connection. The request may go to another backend; the backend has one more verdict against it.
@@ -469,23 +424,20 @@ impl Context {
     /// The attempt failed after there was a connection.
     pub(super) fn attempt_failed(&mut self, session: &Session, mut error: Box<Error>) -> Box<Error> {
         if self.is_only_unasked(session, &error) {
-            self.let_go();
             error.set_retry(false);
             return error;
         }
         if self.attempt.as_ref().is_some_and(|attempt| attempt.left) {
-            self.let_go();
             self.forgive();
             error.set_retry(true);
             return error;
         }
         let attempt = self.attempt.as_ref();
         let answered = attempt.is_some_and(|attempt| attempt.first_byte.is_some());
-        let expired = attempt.and_then(|attempt| attempt.expired.or_else(|| attempt.deadline.as_ref()?.expired()));
+        let expired = attempt.and_then(|attempt| attempt.expired);
         // A body that turned out to be in doubt looks to pingora like one that could not be read.
         let refused = crate::listen::refusal_of(session).or_else(|| self.failed());
         let reason = refused.or(expired).unwrap_or_else(|| reason(&error, answered));
-        self.let_go();
         let progress = if answered || session.response_written().is_some() {
             retry::Progress::Answered
         } else if is_refused(&error) {
@@ -553,11 +505,12 @@ impl Context {
     }
 }
 
-/// Whether a backend of HTTP/2 has said that it did nothing with the request (RFC 9113, sections 6.8 and 8.7).
+/// Whether a backend of HTTP/2 has said that it did nothing with the request (RFC 9113, sections 6.8 and 8.7). Streams that it
+/// has seen do not end with what it says when it goes.
 fn is_refused(error: &Error) -> bool {
     error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        error.is_remote() && (refused || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)))
+        error.is_remote() && (refused || error.is_go_away())
     })
 }
 

@@ -13,7 +13,7 @@ use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 use tokio::time::Sleep;
 
-use crate::forward::http1::Connection;
+use crate::forward::call::Outgoing;
 use crate::upstream::queue::Queue;
 
 /// How long a client may take nothing while others wait for a place: a piece of an answer, at most 32 KiB, that is under
@@ -69,7 +69,7 @@ impl Patience<'_> {
 /// Gives the client what there is for it; meanwhile what waits is sent to the backend.
 pub(super) async fn deliver(
     session: &mut Session,
-    mut connection: Option<&mut Connection>,
+    mut outgoing: Option<&mut impl Outgoing>,
     patience: Patience<'_>,
     timer: &mut Timer,
     tasks: Vec<HttpTask>,
@@ -81,10 +81,10 @@ pub(super) async fn deliver(
         if let Poll::Ready(written) = writing.as_mut().poll(task) {
             return Poll::Ready(written.map(drop).map_err(Undelivered::Failed));
         }
-        if let Some(connection) = connection.as_mut().filter(|connection| connection.has_unsent())
-            && let Poll::Ready(Err(_)) = connection.poll_send(task)
+        if let Some(outgoing) = outgoing.as_mut().filter(|outgoing| outgoing.has_unsent())
+            && let Poll::Ready(Err(_)) = outgoing.poll_send(task)
         {
-            connection.give_up();
+            outgoing.give_up();
             sending = Sending::Broken;
         }
         loop {

@@ -1,8 +1,8 @@
-//! A request and its answer over HTTP/1.1: the loop between pingora's session, which speaks with the client, and our
-//! connection to the backend.
+//! A request and its answer: the loop between pingora's session, which speaks with the client, and a call to the backend, over
+//! HTTP/1.1 or HTTP/2.
 //!
-//! What the phases of `proxy/mod.rs` do is done here by the same functions, in pingora's order and with its meaning; what fails is
-//! asked of `error_while_proxy`, and is made again with another backend if that says so.
+//! What became of an attempt that failed is asked of the context (`attempt`), and it is made again with another backend if that
+//! says so.
 //!
 //! Both directions go on at a time, each one piece after another: the next is read when the former was taken, so that a slow
 //! side costs no memory. One timer watches over whatever is waited for.
@@ -11,28 +11,26 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{self, Poll, ready};
+use std::task::{self, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::{ProxyHttp, Session};
+use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::context::Context;
 use super::delivery::{Patience, Sending, Timer, Undelivered, deliver};
 use super::{Proxy, hedge, tunnel};
 use crate::failure::Reason;
+use crate::forward::call::{Asked, Body, Call, Follows, Outgoing as _, Part, ended_early};
 use crate::forward::deadline::Phase;
 use crate::forward::fields::Trailers;
-use crate::forward::http1::connection::{Follows, Framing, Misfit};
-use crate::forward::http1::response::{Asked, Part};
-use crate::forward::http1::{Answers, Connection, request, trailers};
+use crate::forward::{hops, trailers};
 use crate::listen;
 use crate::upstream::backend::Backend;
-use crate::wire::answer::Fault;
 
 /// Makes attempts until one of them has answered, or none may be made any more.
 ///
@@ -40,7 +38,7 @@ use crate::wire::answer::Fault;
 /// Why the request was not served, or not to its end.
 pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
     // What is in doubt must not cost a backend a connection.
-    request::check(session.req_header())?;
+    hops::check(session.req_header())?;
     loop {
         context.begin_attempt(session).await?;
         let attempted = match context.hedge_due(session) {
@@ -58,33 +56,36 @@ pub(super) async fn serve(proxy: &Proxy, session: &mut Session, context: &mut Co
 
 async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<()> {
     let Some(backend) = context.backend() else { return Err(Error::new(ErrorType::InternalError)) };
+    let (protocol, asked) = (context.protocol(), asked(session));
     loop {
-        let connection = match proxy.connections.take(backend.connections) {
-            Some(connection) => connection,
+        let call = match proxy.connections.take(protocol, backend.connections, asked) {
+            Some(call) => call,
             // In a box: it is rare, and so large that every request would be moved with it.
             None => Box::pin(connect(proxy, session, context)).await?,
         };
-        let reused = connection.reused;
-        let ended = match ask(session, context, connection).await {
+        let ended = match ask(proxy, session, context, &backend, call).await {
             Ok(exchange) => exchange.run(proxy, session, context, &backend).await,
             Err(error) => Err(Ended::Failed(error)),
         };
         match ended {
             Ok(()) => return Ok(()),
             Err(Ended::Stale) => {}
-            Err(Ended::Failed(error)) => {
-                return Err(proxy.error_while_proxy(&backend.peer, session, error, context, reused));
-            }
+            Err(Ended::Failed(error)) => return Err(context.attempt_failed(session, error)),
         }
     }
 }
 
-async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<Connection> {
+async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<Call> {
     let peer = context.peer()?;
-    match proxy.connections.connect(&peer).await {
-        Ok(connection) => Ok(connection),
-        Err(error) => Err(proxy.fail_to_connect(session, &peer, context, error).into_up()),
+    match proxy.connections.connect(context.protocol(), &peer, asked(session)).await {
+        Ok(call) => Ok(call),
+        Err(error) => Err(context.connect_failed(session, error)),
     }
+}
+
+/// What the answer is to.
+pub(super) fn asked(session: &Session) -> Asked {
+    if session.req_header().method == Method::HEAD { Asked::Head } else { Asked::Other }
 }
 
 /// How an attempt ended that did not end well.
@@ -100,31 +101,25 @@ impl From<Box<Error>> for Ended {
     }
 }
 
-/// Has everything ready to be sent over this connection.
-pub(super) async fn ask(session: &mut Session, context: &mut Context, mut connection: Connection) -> Result<Exchange> {
-    context.connected(session, connection.reused);
-    let has_body = !session.is_body_empty();
-    let (head, framing) = head(session, context, has_body)?;
-    connection.queue_head(head);
-    let asked = if session.req_header().method == Method::HEAD { Asked::Head } else { Asked::Other };
-    let mut exchange = Exchange {
-        connection: Some(connection),
-        answers: Answers::new(asked),
-        framing,
-        upload: Upload::Coming,
-        turn: Turn::Backend,
-        timer: Timer(None),
-    };
-    exchange.first_piece(session, context, has_body).await?;
-    Ok(exchange)
-}
-
-/// The head of the request for the backend, and how its body is framed.
-fn head(session: &Session, context: &Context, has_body: bool) -> Result<(Vec<u8>, Framing)> {
-    let mut head = request::without_hops(session.req_header())?;
+/// Has everything ready to be sent.
+pub(super) async fn ask(
+    proxy: &Proxy,
+    session: &mut Session,
+    context: &mut Context,
+    backend: &Backend,
+    mut call: Call,
+) -> Result<Exchange> {
+    if !call.reused() {
+        proxy.connections.share(backend.connections, &backend.state, &call, context.keep_alive());
+    }
+    context.connected(session, call.reused());
+    let body = if session.is_body_empty() { Body::None } else { Body::Follows };
+    let mut head = hops::without_hops(session.req_header(), call.version())?;
     context.make_ours(session, &mut head)?;
-    let framing = request::announce(&mut head, has_body)?;
-    Ok((request::on_the_wire(&head)?, framing))
+    call.queue_head(head, body)?;
+    let mut exchange = Exchange { call: Some(call), upload: Upload::Coming, turn: Turn::Backend, timer: Timer(None) };
+    exchange.first_piece(session, context, body).await?;
+    Ok(exchange)
 }
 
 /// How far the request's body has come.
@@ -144,8 +139,8 @@ enum Event {
     Sent,
     /// What waits cannot be sent.
     Unsent(io::Error),
-    /// Bytes of the backend; none where it says no more.
-    Came(io::Result<Bytes>),
+    /// Something of the backend, or its end.
+    Came(Result<()>),
     /// A piece of the request's body, or the client is gone.
     Client(Result<Option<Bytes>>),
     /// The time of the wait is over.
@@ -162,12 +157,10 @@ enum Came {
     Fault(Box<Error>),
 }
 
-/// A request over a connection, and its answer.
+/// A call, and how far it has come.
 pub(super) struct Exchange {
-    /// None once it was given away for others.
-    connection: Option<Connection>,
-    answers: Answers,
-    framing: Framing,
+    /// None once its connection was given away for others.
+    call: Option<Call>,
     upload: Upload,
     turn: Turn,
     timer: Timer,
@@ -182,8 +175,8 @@ pub(super) enum Turn {
 
 impl Exchange {
     /// What is at hand of the body leaves with the head.
-    async fn first_piece(&mut self, session: &mut Session, context: &mut Context, has_body: bool) -> Result<()> {
-        if !has_body {
+    async fn first_piece(&mut self, session: &mut Session, context: &mut Context, body: Body) -> Result<()> {
+        if body == Body::None {
             return self.pass_on(session, context, None);
         }
         session.as_mut().enable_retry_buffering();
@@ -207,27 +200,18 @@ impl Exchange {
 
     /// Sends what waits, and reads until a whole head is held. All of the request is in what waits.
     pub(super) fn poll_head(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), Ended>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(Err(ended_early().into())) };
-        if connection.has_unsent()
-            && let Poll::Ready(Err(error)) = connection.poll_send(task)
+        let Some(call) = &mut self.call else { return Poll::Ready(Err(ended_early().into())) };
+        if call.has_unsent()
+            && let Poll::Ready(Err(error)) = call.poll_send(task)
         {
-            if connection.reused && !connection.touched {
+            if call.is_stale() {
                 return Poll::Ready(Err(Ended::Stale));
             }
             log::debug!(error:%; "backend takes no more of a request");
-            connection.give_up();
+            call.give_up();
             self.upload = Upload::Broken;
         }
-        loop {
-            let bytes = ready!(connection.poll_receive(task)).map_err(unread)?;
-            if bytes.is_empty() {
-                return Poll::Ready(Err(ended_early().into()));
-            }
-            self.answers.take(bytes);
-            if self.answers.hold_head().map_err(unintelligible)? {
-                return Poll::Ready(Ok(()));
-            }
-        }
+        call.poll_head(task).map_err(|error| if call.is_stale() { Ended::Stale } else { error.into() })
     }
 
     /// The rest, once a head is held.
@@ -240,7 +224,7 @@ impl Exchange {
         timer: Timer,
     ) -> Result<()> {
         self.timer = timer;
-        let switched = self.answer(proxy, session, context, backend, None).await?;
+        let switched = self.answer(proxy, session, context, backend).await?;
         debug_assert!(!switched, "nobody has asked for that");
         match self.run(proxy, session, context, backend).await {
             Ok(()) => Ok(()),
@@ -257,25 +241,24 @@ impl Exchange {
         backend: &Arc<Backend>,
     ) -> Result<(), Ended> {
         loop {
-            let answered = self.answers.is_complete();
-            let Some(connection) = &mut self.connection else { return Ok(()) };
-            if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !connection.has_unsent()) {
+            let Some(call) = &mut self.call else { return Ok(()) };
+            let answered = call.is_complete();
+            if answered && (self.upload == Upload::Broken || self.upload == Upload::Whole && !call.has_unsent()) {
                 return Ok(());
             }
-            let event =
-                event(connection, self.upload, self.turn, &self.answers, session, context, &mut self.timer).await;
+            let event = event(call, self.upload, self.turn, session, context, &mut self.timer).await;
             self.turn = match event {
                 Event::Came(_) => Turn::Client,
                 Event::Sent | Event::Unsent(_) | Event::Client(_) | Event::Late => Turn::Backend,
             };
             match event {
                 Event::Sent => {}
-                Event::Unsent(_) if connection.reused && !connection.touched && !session.retry_buffer_truncated() => {
+                Event::Unsent(_) | Event::Came(Err(_)) if call.is_stale() && !session.retry_buffer_truncated() => {
                     return Err(Ended::Stale);
                 }
                 Event::Unsent(error) => {
                     log::debug!(error:%; "backend takes no more of a request");
-                    connection.give_up();
+                    call.give_up();
                     self.upload = Upload::Broken;
                     if !answered {
                         context.waits_for(Phase::FirstByte);
@@ -283,17 +266,14 @@ impl Exchange {
                 }
                 // Nothing more is expected, so it is over with this connection.
                 Event::Came(_) if answered => self.upload = Upload::Broken,
-                Event::Came(Ok(bytes)) => {
-                    let switched = self.answer(proxy, session, context, backend, Some(bytes)).await?;
-                    if switched {
-                        let Some(connection) = self.connection else { return Ok(()) };
-                        let tunnel = tunnel::run(proxy, session, context, connection, self.timer);
+                Event::Came(Ok(())) => {
+                    if self.answer(proxy, session, context, backend).await? {
+                        let Some(Call::Http1(call)) = self.call else { return Ok(()) };
+                        let tunnel = tunnel::run(session, context, call.into_connection(), self.timer);
                         return Ok(Box::pin(tunnel).await?);
                     }
                 }
-                Event::Came(Err(error)) => {
-                    return Err(unread(error).into());
-                }
+                Event::Came(Err(error)) => return Err(error.into()),
                 Event::Client(piece) => {
                     let piece = piece.map_err(Error::into_down)?;
                     if self.upload == Upload::Coming {
@@ -314,10 +294,10 @@ impl Exchange {
     /// While the request is still on its way it is that which is waited for.
     fn wait_for_upload(&self, context: &mut Context) {
         if self.upload == Upload::Coming
-            && let Some(connection) = &self.connection
-            && (context.awaits_head() || self.answers.is_complete())
+            && let Some(call) = &self.call
+            && (context.awaits_head() || call.is_complete())
         {
-            context.waits_for(if connection.has_unsent() { Phase::Sending } else { Phase::Request });
+            context.waits_for(if call.has_unsent() { Phase::Sending } else { Phase::Request });
         }
     }
 
@@ -328,31 +308,26 @@ impl Exchange {
         if ended {
             self.upload = Upload::Whole;
         }
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let rules = context.request_rules();
-        let trailers = || listen::trailers_of(session).and_then(|all| trailers::lines(&all, rules));
-        let follows = match self.framing {
-            _ if !ended => Follows::More,
-            Framing::Chunked => trailers().map_or(Follows::End, Follows::Trailers),
-            Framing::Length(_) | Framing::Raw => Follows::End,
+        let Some(call) = &mut self.call else { return Ok(()) };
+        let trailers = || listen::trailers_of(session).and_then(|all| trailers::passing(&all, context.request_rules()));
+        let follows = match ended.then(|| trailers().filter(|_| call.takes_trailers())) {
+            None => Follows::More,
+            Some(None) => Follows::End,
+            Some(Some(trailers)) => Follows::Trailers(trailers),
         };
-        connection.queue_body(&mut self.framing, piece.unwrap_or_default(), follows).map_err(|misfit| match misfit {
-            Misfit::Long => Error::explain(ErrorType::InvalidHTTPHeader, "more of a body than announced").into_down(),
-            Misfit::Short => Error::explain(ErrorType::ConnectionClosed, "less of a body than announced").into_down(),
-        })
+        Ok(call.queue_body(piece.unwrap_or_default(), follows)?)
     }
 
-    /// Passes on what is held of the answer, and what has come now. True: the backend has switched protocols.
+    /// Passes on what has come of the answer. True: the backend has switched protocols.
     async fn answer(
         &mut self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
         backend: &Arc<Backend>,
-        came: Option<Bytes>,
     ) -> Result<bool> {
         let mut tasks = Vec::with_capacity(2);
-        let came = self.parts(proxy, session, context, came, &mut tasks)?;
+        let came = self.parts(proxy, session, context, &mut tasks)?;
         self.release(proxy, context, backend);
         if !tasks.is_empty() {
             self.deliver(session, context, tasks).await?;
@@ -370,34 +345,29 @@ impl Exchange {
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
-        came: Option<Bytes>,
         tasks: &mut Vec<HttpTask>,
     ) -> Result<Came> {
-        let ended = came.as_ref().is_some_and(Bytes::is_empty);
-        self.answers.take(came.unwrap_or_default());
+        let Some(call) = &mut self.call else { return Ok(Came::More) };
         let mut switched = false;
         loop {
-            let part = match self.answers.part() {
+            let part = match call.part() {
                 Ok(Some(part)) => part,
-                Ok(None) if ended && self.answers.ends() => Part::End(None),
-                Ok(None) if ended => return Ok(Came::Fault(ended_early())),
                 Ok(None) => return Ok(if switched { Came::Switched } else { Came::More }),
-                Err(fault) => return Ok(Came::Fault(unintelligible(fault))),
+                Err(fault) => return Ok(Came::Fault(fault)),
             };
             match part {
                 Part::Head(mut head) => {
                     switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
-                    self.filter(proxy, session, context, &mut head)?;
+                    filter(proxy, session, context, call, &mut head)?;
                     tasks.push(HttpTask::Header(head, false));
                 }
                 Part::Body(piece) => {
-                    let mut piece = Some(piece);
-                    proxy.upstream_response_body_filter(session, &mut piece, false, context)?;
+                    context.waits_for(Phase::Body);
                     let task = if switched { HttpTask::UpgradedBody } else { HttpTask::Body };
-                    tasks.push(task(piece, false));
+                    tasks.push(task(Some(piece), false));
                 }
                 Part::End(trailers) => {
-                    proxy.upstream_response_body_filter(session, &mut None, true, context)?;
+                    context.over();
                     let trailers = trailers.filter(|_| context.trailers_of_answer(session) == Trailers::Passed);
                     match (trailers, tasks.last_mut()) {
                         (Some(trailers), _) => tasks.push(HttpTask::Trailer(Some(trailers))),
@@ -410,44 +380,18 @@ impl Exchange {
         }
     }
 
-    /// The phases of a head.
-    fn filter(
-        &self,
-        proxy: &Proxy,
-        session: &mut Session,
-        context: &mut Context,
-        head: &mut ResponseHeader,
-    ) -> Result<()> {
-        context.take_answer(session, head)?;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if session.is_upgrade(head) != Some(true) {
-                return Err(
-                    Error::explain(ErrorType::InvalidHTTPHeader, "a switch of protocols that is none").into_up()
-                );
-            }
-        } else if !head.status.is_informational() && !self.answers.is_complete() {
-            // What ends with its connection ends with a chunk for the client, whose connection goes on.
-            let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
-            if !framed {
-                head.set_version(Version::HTTP_11);
-                head.insert_header(TRANSFER_ENCODING, "chunked")?;
-            }
-        }
-        proxy.give_answer(session, head, context)
-    }
-
     /// Lets others have the connection, before the client has taken the answer, if nothing more is to come over it.
     fn release(&mut self, proxy: &Proxy, context: &Context, backend: &Arc<Backend>) {
-        let reusable = self.upload == Upload::Whole && self.answers.leaves_reusable();
-        if let Some(connection) = self.connection.take_if(|connection| reusable && !connection.has_unsent()) {
-            proxy.connections.keep(backend.connections, &backend.state, connection, context.keep_alive());
+        let over = self.upload == Upload::Whole;
+        if let Some(call) = self.call.take_if(|call| over && call.leaves_reusable()) {
+            proxy.connections.keep(backend.connections, &backend.state, call, context.keep_alive());
         }
     }
 
     /// Gives the client what there is for it; meanwhile the request goes on to the backend.
     async fn deliver(&mut self, session: &mut Session, context: &mut Context, tasks: Vec<HttpTask>) -> Result<()> {
         let patience = Patience { due: context.client_due(), line: context.line() };
-        match deliver(session, self.connection.as_mut(), patience, &mut self.timer, tasks).await {
+        match deliver(session, self.call.as_mut(), patience, &mut self.timer, tasks).await {
             Ok(Sending::Fine) => {}
             Ok(Sending::Broken) => self.upload = Upload::Broken,
             Err(Undelivered::Failed(error)) => return Err(error),
@@ -455,37 +399,49 @@ impl Exchange {
             Err(Undelivered::InTheWay) => return Err(context.expire_for(Reason::Overloaded)),
         }
         // The time that the client took is not the backend's.
-        if !context.awaits_head() && !self.answers.is_complete() {
+        if !context.awaits_head() && !self.call.as_ref().is_none_or(Call::is_complete) {
             context.waits_for(Phase::Body);
         }
         Ok(())
     }
 }
 
-fn unread(error: io::Error) -> Box<Error> {
-    Error::because(ErrorType::ReadError, "reading an answer", error).into_up()
-}
-
-fn unintelligible(Fault(what): Fault) -> Box<Error> {
-    Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
-}
-
-fn ended_early() -> Box<Error> {
-    Error::explain(ErrorType::ConnectionClosed, "the connection ended before the answer").into_up()
+/// A head, before the client gets it.
+fn filter(
+    proxy: &Proxy,
+    session: &mut Session,
+    context: &mut Context,
+    call: &Call,
+    head: &mut ResponseHeader,
+) -> Result<()> {
+    context.take_answer(session, head)?;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        if session.is_upgrade(head) != Some(true) {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a switch of protocols that is none").into_up());
+        }
+    } else if !head.status.is_informational() && !call.is_bodiless() {
+        // What ends with its stream or connection ends with a chunk for a client whose connection goes on.
+        let framed = session.req_header().version == Version::HTTP_2
+            || [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
+        if !framed {
+            head.set_version(Version::HTTP_11);
+            head.insert_header(TRANSFER_ENCODING, "chunked")?;
+        }
+    }
+    proxy.give_answer(session, head, context)
 }
 
 /// Waits for whatever happens first.
 async fn event(
-    connection: &mut Connection,
+    call: &mut Call,
     upload: Upload,
     turn: Turn,
-    answers: &Answers,
     session: &mut Session,
     context: &mut Context,
     timer: &mut Timer,
 ) -> Event {
     let listens = match upload {
-        Upload::Coming => !connection.has_unsent(),
+        Upload::Coming => !call.has_unsent(),
         Upload::Whole => true,
         Upload::Broken => false,
     };
@@ -499,10 +455,10 @@ async fn event(
         }
     });
     poll_fn(|task| {
-        if connection.has_unsent() {
-            match connection.poll_send(task) {
+        if call.has_unsent() {
+            match call.poll_send(task) {
                 // Whoever waits for nothing but an answer goes on to that at once.
-                Poll::Ready(Ok(())) if upload == Upload::Coming || answers.is_complete() => {
+                Poll::Ready(Ok(())) if upload == Upload::Coming || call.is_complete() => {
                     return Poll::Ready(Event::Sent);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::Unsent(error)),
@@ -512,7 +468,7 @@ async fn event(
         if client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {
             return Poll::Ready(Event::Client(piece));
         }
-        if let Poll::Ready(came) = connection.poll_receive(task) {
+        if let Poll::Ready(came) = call.poll_receive(task) {
             return Poll::Ready(Event::Came(came));
         }
         if !client_first && let Poll::Ready(piece) = client.as_mut().poll(task) {

@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{self, Poll};
 use std::time::Instant;
 
-use pingora::proxy::{ProxyHttp, Session};
+use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::Proxy;
 use super::attempt::Attempt;
 use super::context::Context;
 use super::delivery::Timer;
-use super::exchange::{Ended, Exchange, ask};
+use super::exchange::{Ended, Exchange, ask, asked};
 use crate::config::Hedge;
-use crate::forward::http1::Connection;
+use crate::forward::call::Call;
 use crate::observe::Hedged;
 use crate::upstream::backend::Backend;
 use crate::upstream::outcome::Outcome;
@@ -58,15 +58,15 @@ struct Runner {
 }
 
 enum Stage {
-    Connecting(Pin<Box<dyn Future<Output = Result<Connection>> + Send>>),
+    Connecting(Pin<Box<dyn Future<Output = Result<Call>> + Send>>),
     /// Until that has been said.
-    Connected(Option<Connection>),
+    Connected(Option<Call>),
     Asked(Exchange),
 }
 
 /// What has happened to an attempt.
 enum Said {
-    Connected(Result<Connection>),
+    Connected(Result<Call>),
     /// A head has come.
     Head,
     /// There will be none.
@@ -105,7 +105,7 @@ pub(super) async fn attempt(
 }
 
 async fn race(proxy: &Proxy, session: &mut Session, context: &mut Context, hedge_at: Instant) -> Result<()> {
-    let mut runner = Runner::start(proxy, context)?;
+    let mut runner = Runner::start(proxy, session, context)?;
     let mut timer = Timer(None);
     let mut hedge_at = Some(hedge_at);
     loop {
@@ -117,11 +117,11 @@ async fn race(proxy: &Proxy, session: &mut Session, context: &mut Context, hedge
                 }
                 runner.deal_with(said, proxy, session, context, &mut timer).await
             }
-            Event::ClientGone(error) => Err(runner.failed(proxy, session, context, error.into_down())),
+            Event::ClientGone(error) => Err(context.attempt_failed(session, error.into_down())),
             Event::Due if hedge_at.take_if(|at| *at <= Instant::now()).is_some() => {
                 if let Some(attempt) = context.begin_hedge(session) {
                     context.set_aside(attempt, runner);
-                    runner = Runner::start(proxy, context)?;
+                    runner = Runner::start(proxy, session, context)?;
                 }
                 Ok(Step::GoOn)
             }
@@ -130,7 +130,7 @@ async fn race(proxy: &Proxy, session: &mut Session, context: &mut Context, hedge
                     context.change_places(&mut runner);
                 }
                 let error = context.expire();
-                Err(runner.failed(proxy, session, context, error))
+                Err(context.attempt_failed(session, error))
             }
         };
         match step {
@@ -152,11 +152,11 @@ enum Step {
 
 impl Runner {
     /// Begins the attempt of the context.
-    fn start(proxy: &Proxy, context: &Context) -> Result<Runner> {
+    fn start(proxy: &Proxy, session: &Session, context: &Context) -> Result<Runner> {
         let backend = context.backend().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let stage = match proxy.connections.take(backend.connections) {
-            Some(connection) => Stage::Connected(Some(connection)),
-            None => Stage::connecting(proxy, context)?,
+        let stage = match proxy.connections.take(context.protocol(), backend.connections, asked(session)) {
+            Some(call) => Stage::Connected(Some(call)),
+            None => Stage::connecting(proxy, session, context)?,
         };
         Ok(Runner { backend, stage })
     }
@@ -164,8 +164,8 @@ impl Runner {
     fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<Said> {
         match &mut self.stage {
             Stage::Connecting(connecting) => connecting.as_mut().poll(task).map(Said::Connected),
-            Stage::Connected(connection) => match connection.take() {
-                Some(connection) => Poll::Ready(Said::Connected(Ok(connection))),
+            Stage::Connected(call) => match call.take() {
+                Some(call) => Poll::Ready(Said::Connected(Ok(call))),
                 None => Poll::Pending,
             },
             Stage::Asked(exchange) => exchange.poll_head(task).map(|came| match came {
@@ -185,18 +185,16 @@ impl Runner {
         timer: &mut Timer,
     ) -> Result<Step> {
         let error = match said {
-            Said::Connected(Ok(connection)) => match ask(session, context, connection).await {
+            Said::Connected(Ok(call)) => match ask(proxy, session, context, &self.backend, call).await {
                 Ok(exchange) => {
                     self.stage = Stage::Asked(exchange);
                     return Ok(Step::GoOn);
                 }
                 Err(error) => error,
             },
-            Said::Connected(Err(error)) => {
-                return Err(proxy.fail_to_connect(session, &self.backend.peer, context, error).into_up());
-            }
+            Said::Connected(Err(error)) => return Err(context.connect_failed(session, error)),
             Said::Ended(Ended::Stale) => {
-                self.stage = Stage::connecting(proxy, context)?;
+                self.stage = Stage::connecting(proxy, session, context)?;
                 return Ok(Step::GoOn);
             }
             Said::Ended(Ended::Failed(error)) => error,
@@ -211,18 +209,15 @@ impl Runner {
                 }
             }
         };
-        Err(self.failed(proxy, session, context, error))
-    }
-
-    fn failed(&self, proxy: &Proxy, session: &mut Session, context: &mut Context, error: Box<Error>) -> Box<Error> {
-        proxy.error_while_proxy(&self.backend.peer, session, error, context, false)
+        Err(context.attempt_failed(session, error))
     }
 }
 
 impl Stage {
-    fn connecting(proxy: &Proxy, context: &Context) -> Result<Stage> {
-        let (connections, peer) = (proxy.connections.clone(), context.peer()?);
-        Ok(Stage::Connecting(Box::pin(async move { connections.connect(&peer).await })))
+    fn connecting(proxy: &Proxy, session: &Session, context: &Context) -> Result<Stage> {
+        let (connections, protocol, peer) = (proxy.connections.clone(), context.protocol(), context.peer()?);
+        let asked = asked(session);
+        Ok(Stage::Connecting(Box::pin(async move { connections.connect(protocol, &peer, asked).await })))
     }
 }
 

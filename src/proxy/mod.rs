@@ -3,20 +3,20 @@
 //! ```text
 //!  head read ── early_request_filter   who asks? time-outs of the listener      identity, listen
 //!            ── request_filter         understood? which route? is there room?  admit, route, upstream
-//!        ┌──▶── upstream_peer          which backend?                           upstream
-//!        │   ── fail_to_connect        no connection: another one?              forward::retry
-//!        │   ── connected_to_upstream  deadlines of the attempt begin           forward::deadline
-//!        │   ── upstream_request_filter  head made ours, and the route's        forward::{fields, rewrite, header_rules}
-//!        │   ── request_body_filter    (each piece) within its limit?
-//!        │   ── upstream_response_filter  the backend has answered           forward::answer
-//!        │   ── response_filter        head made ours, and the route's          forward::{fields, header_rules}
-//!        │   ── upstream_response_body_filter  (each piece)
-//!        └──◀── error_while_proxy      failed: another one?                     forward::retry
+//!        ┌──▶── begin_attempt          which backend?                           upstream
+//!        │   ── connect_failed         no connection: another one?              forward::retry
+//!        │   ── connected              deadlines of the attempt begin           forward::deadline
+//!        │   ── make_ours              head made ours, and the route's          forward::{hops, fields, rewrite, header_rules}
+//!        │   ── body_came              (each piece) within its limit?
+//!        │   ── take_answer            the backend has answered                 forward::answer
+//!        │   ── give_answer            head made ours, and the route's          forward::{fields, header_rules}
+//!        └──◀── attempt_failed         failed: another one?                     forward::retry
 //!            ── fail_to_proxy          an answer from the table of failures     failure
 //!            ── logging                access log, metrics                      observe
 //! ```
 //!
-//! Between `upstream_peer` and `logging` pingora calls them for upstreams of HTTP/2, and [`exchange`] for all others.
+//! The attempts, from `begin_attempt` to `attempt_failed`, are made by [`exchange`] within `request_filter`: pingora goes from there
+//! to the end.
 
 mod answer;
 mod attempt;
@@ -32,33 +32,24 @@ mod routing;
 mod sticky;
 mod tunnel;
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::Method;
-use http::request::Parts;
-use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use crate::admin::Gate;
 use crate::failure::Reason;
-use crate::forward::deadline::Phase;
-use crate::forward::http1::Connections;
+use crate::forward::connections::Connections;
 use crate::forward::max_forwards;
 use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::observe::Counters;
 use crate::snapshot::Current;
 
-use attempt::Speaker;
 pub use context::Context;
 use routing::Next;
 pub use routing::{location_of, rewritten};
@@ -74,8 +65,8 @@ pub struct Proxy {
     pub counters: Arc<Counters>,
     /// Who may know how requests are decided.
     pub gate: Arc<ArcSwap<Gate>>,
-    /// Connections to backends of HTTP/1.1; of this core alone.
-    pub connections: Arc<Connections>,
+    /// Connections to backends; of this core alone.
+    pub connections: Connections,
 }
 
 /// Answers a request that goes to no backend.
@@ -109,10 +100,7 @@ impl ProxyHttp for Proxy {
                 Ok(true)
             }
             Ok(Next::Forward) => match context.reserve(session).await {
-                Ok(()) if context.speaker(session) == Speaker::Us => {
-                    exchange::serve(self, session, context).await.map(|()| true)
-                }
-                Ok(()) => Ok(false),
+                Ok(()) => exchange::serve(self, session, context).await.map(|()| true),
                 Err(reason) => turn_away(session, context, reason).await,
             },
             Ok(Next::Answer) => {
@@ -123,99 +111,10 @@ impl ProxyHttp for Proxy {
         }
     }
 
+    /// Every request that comes so far was served before; pingora would ask this for its own attempts.
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         context.begin_attempt(session).await?;
         context.peer().map(Box::new)
-    }
-
-    fn fail_to_connect(
-        &self,
-        session: &mut Session,
-        _peer: &HttpPeer,
-        context: &mut Context,
-        error: Box<Error>,
-    ) -> Box<Error> {
-        context.connect_failed(session, error)
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        _descriptor: RawFd,
-        _digest: Option<&Digest>,
-        context: &mut Context,
-    ) -> Result<()> {
-        context.connected(session, reused);
-        Ok(())
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        context: &mut Context,
-    ) -> Result<()> {
-        let unused = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
-        let mut head = Parts::from(std::mem::replace(request, unused));
-        context.make_ours(session, &mut head)?;
-        *request = RequestHeader::from(head);
-        Ok(())
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        _body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        context: &mut Context,
-    ) -> Result<()> {
-        context.body_came(session, end_of_stream)
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        context: &mut Context,
-    ) -> Result<()> {
-        context.take_answer(session, response)
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        context: &mut Context,
-    ) -> Result<()> {
-        self.give_answer(session, response, context)
-    }
-
-    fn upstream_response_body_filter(
-        &self,
-        _session: &mut Session,
-        _body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        context: &mut Context,
-    ) -> Result<Option<Duration>> {
-        if end_of_stream {
-            context.over();
-        } else {
-            context.waits_for(Phase::Body);
-        }
-        Ok(None)
-    }
-
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        session: &mut Session,
-        error: Box<Error>,
-        context: &mut Context,
-        _client_reused: bool,
-    ) -> Box<Error> {
-        context.attempt_failed(session, error)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
@@ -230,7 +129,6 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        context.let_go();
         if let Some(error) = error {
             context.end_with(session, error);
             log::debug!(id = context.id.as_str(), error:%; "request failed");

@@ -8,17 +8,17 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::{ProxyHttp, Session};
+use pingora::proxy::Session;
 use pingora::{Error, Result};
 
-use super::Proxy;
 use super::context::Context;
 use super::delivery::{Patience, Sending, Timer, Undelivered, deliver};
 use super::exchange::Turn;
 use crate::failure::Reason;
+use crate::forward::call::{Follows, Outgoing as _};
 use crate::forward::deadline::Phase;
 use crate::forward::http1::Connection;
-use crate::forward::http1::connection::{Follows, Framing};
+use crate::forward::http1::connection::Framing;
 
 /// Which sides still speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,6 @@ enum Event {
 /// # Errors
 /// The client is gone, or both sides were silent for too long.
 pub(super) async fn run(
-    proxy: &Proxy,
     session: &mut Session,
     context: &mut Context,
     mut connection: Connection,
@@ -77,9 +76,8 @@ pub(super) async fn run(
                 }
             }
             Event::Came(Ok(bytes)) if !bytes.is_empty() => {
-                let mut piece = Some(bytes);
-                proxy.upstream_response_body_filter(session, &mut piece, false, context)?;
-                let tasks = vec![HttpTask::UpgradedBody(piece, false)];
+                context.waits_for(Phase::Body);
+                let tasks = vec![HttpTask::UpgradedBody(Some(bytes), false)];
                 match deliver(session, Some(&mut connection), Patience::NONE, &mut timer, tasks).await {
                     Ok(Sending::Fine | Sending::Broken) => context.waits_for(Phase::Body),
                     Err(Undelivered::Failed(error)) => return Err(error),
@@ -96,7 +94,7 @@ pub(super) async fn run(
             Event::Late => return Err(context.expire()),
         }
     }
-    proxy.upstream_response_body_filter(session, &mut None, true, context)?;
+    context.over();
     Ok(())
 }
 

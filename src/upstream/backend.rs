@@ -19,7 +19,7 @@ use super::pick::Ceilings;
 use super::standing::{Against, Standing};
 use crate::config::OutlierDetection;
 use crate::failure::Reason;
-use crate::forward::http1::Owner;
+use crate::forward::kept::Owner;
 
 /// No number of milliseconds since anything.
 const FROM_THE_START: u64 = u64::MAX;

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write as _};
-use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::forward::call::{Follows, Misfit, Outgoing};
 
 /// What is read at a time, and so what is held of an answer whose client does not read.
 const PIECE: usize = 32 * 1024;
@@ -34,26 +36,6 @@ pub enum Framing {
     Chunked,
     /// Whatever comes: a tunnel.
     Raw,
-}
-
-/// What follows a piece of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Follows {
-    /// There may be more of it.
-    More,
-    /// It has ended.
-    End,
-    /// It has ended, and these lines are its trailers, for which there is room in chunks alone.
-    Trailers(Bytes),
-}
-
-/// A piece of a body that does not fit its framing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// More came than was announced.
-    Long,
-    /// Less came than was announced.
-    Short,
 }
 
 /// See the module's documentation.
@@ -96,16 +78,6 @@ impl Connection {
         self.stream
     }
 
-    /// The number of its descriptor.
-    pub fn descriptor(&self) -> RawFd {
-        self.stream.id()
-    }
-
-    /// Whether something waits to be sent.
-    pub fn has_unsent(&self) -> bool {
-        self.sent < self.head.len() || !self.body.is_empty() || !self.tail.is_empty() || self.unflushed || self.ends
-    }
-
     /// Sends the head of a request, before anything else.
     pub fn queue_head(&mut self, head: Vec<u8>) {
         debug_assert!(!self.has_unsent(), "one request at a time");
@@ -131,13 +103,13 @@ impl Connection {
                 self.tail = match follows {
                     Follows::More => Bytes::from_static(CRLF),
                     Follows::End => Bytes::from_static(CRLF_LAST_CHUNK),
-                    Follows::Trailers(lines) => [CRLF, NO_MORE_CHUNKS, &lines, CRLF].concat().into(),
+                    Follows::Trailers(trailers) => [CRLF, NO_MORE_CHUNKS, &lines(&trailers), CRLF].concat().into(),
                 };
             }
             Framing::Chunked => match follows {
                 Follows::More => {}
                 Follows::End => self.tail = Bytes::from_static(LAST_CHUNK),
-                Follows::Trailers(lines) => self.tail = [NO_MORE_CHUNKS, &lines, CRLF].concat().into(),
+                Follows::Trailers(trailers) => self.tail = [NO_MORE_CHUNKS, &lines(&trailers), CRLF].concat().into(),
             },
             Framing::Raw => {}
         }
@@ -156,15 +128,36 @@ impl Connection {
         self.ends = true;
     }
 
-    /// Forgets what waits: it cannot be sent.
-    pub fn give_up(&mut self) {
+    fn advance(&mut self, wrote: usize) {
+        let of_head = wrote.min(self.head.len() - self.sent);
+        self.sent += of_head;
+        let of_body = (wrote - of_head).min(self.body.len());
+        self.body.advance(of_body);
+        self.tail.advance((wrote - of_head - of_body).min(self.tail.len()));
+    }
+
+    /// Reads what has come; nothing where the backend says no more.
+    pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+        })
+    }
+}
+
+impl Outgoing for Connection {
+    fn has_unsent(&self) -> bool {
+        self.sent < self.head.len() || !self.body.is_empty() || !self.tail.is_empty() || self.unflushed || self.ends
+    }
+
+    fn give_up(&mut self) {
         self.head.clear();
         (self.sent, self.body, self.tail) = (0, Bytes::new(), Bytes::new());
         (self.unflushed, self.ends) = (false, false);
     }
 
-    /// Sends all that waits.
-    pub fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(head) = self.head.get(self.sent..)
             && !(head.is_empty() && self.body.is_empty() && self.tail.is_empty())
         {
@@ -195,28 +188,24 @@ impl Connection {
         }
         Poll::Ready(Ok(()))
     }
+}
 
-    fn advance(&mut self, wrote: usize) {
-        let of_head = wrote.min(self.head.len() - self.sent);
-        self.sent += of_head;
-        let of_body = (wrote - of_head).min(self.body.len());
-        self.body.advance(of_body);
-        self.tail.advance((wrote - of_head - of_body).min(self.tail.len()));
+/// Trailers as chunks have them.
+fn lines(trailers: &HeaderMap) -> Vec<u8> {
+    let length = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut lines = Vec::with_capacity(length);
+    for (name, value) in trailers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
     }
-
-    /// Reads what has come; nothing where the backend says no more.
-    pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-            Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
-        })
-    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::{HeaderName, HeaderValue};
 
     fn framed(framing: Framing, pieces: &[&str]) -> Result<String, Misfit> {
         ended(framing, pieces, &Follows::End)
@@ -245,7 +234,8 @@ mod tests {
         assert_eq!(framed(Framing::Chunked, &[&long]), Ok(format!("401\r\n{long}\r\n0\r\n\r\n")));
         assert_eq!(framed(Framing::Chunked, &[""]), Ok("0\r\n\r\n".to_owned()));
         assert_eq!(framed(Framing::Raw, &["a", ""]), Ok("a".to_owned()));
-        let trailers = Follows::Trailers(Bytes::from_static(b"x-sum: 1\r\n"));
+        let sum = (HeaderName::from_static("x-sum"), HeaderValue::from_static("1"));
+        let trailers = Follows::Trailers(HeaderMap::from_iter([sum]));
         for pieces in [&["hello", ""][..], &["hello"]] {
             let sent = ended(Framing::Chunked, pieces, &trailers);
             assert_eq!(sent, Ok("5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n".to_owned()));

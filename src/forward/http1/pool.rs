@@ -20,15 +20,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::unconstrained;
 
 use super::connection::Connection;
-
-/// How often connections are looked for that have ended or waited too long.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// Whose connections they are.
-pub trait Owner: Send + Sync {
-    /// Whether it will be asked again.
-    fn keeps_connections(&self) -> bool;
-}
+use crate::forward::kept::{Owner, Swept, keep_sweeping};
 
 /// See the module's documentation.
 pub struct Connections {
@@ -112,11 +104,12 @@ impl Connections {
         parked.waiting.push_back(Waiting { stream, since: Instant::now(), limit });
         idle.count += 1;
         if !std::mem::replace(&mut idle.swept, true) {
-            tokio::spawn(sweep(Arc::downgrade(self)));
+            keep_sweeping(self);
         }
     }
+}
 
-    /// Lets go of connections that have ended, have waited too long, or that nobody will ask for. Whether any are left.
+impl Swept for Connections {
     fn sweep(&self) -> bool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.parked.retain(|_, parked| {
@@ -142,15 +135,6 @@ impl Idle {
         parked.waiting.pop_front();
         self.count -= 1;
         true
-    }
-}
-
-async fn sweep(connections: Weak<Connections>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        if !connections.upgrade().is_some_and(|connections| connections.sweep()) {
-            return;
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The head of a request on its way to a backend of HTTP/1.1: which of the client's fields go on, and how it is written.
+//! The head of a request on its way to a backend of HTTP/1.1: how its body is announced, and how it is written.
 //!
 //! Names are written as HTTP/2 has them, or as everybody writes them; what the client wrote is not kept (RFC 9110, section
 //! 5.1: it makes no difference), since a second map of names is most of what a head costs.
@@ -6,108 +6,23 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Version};
-use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
 use super::connection::Framing;
+use crate::forward::call::Body;
 use crate::forward::header_rules::Head as _;
-
-/// The most fields that `Connection` may name.
-const MOST_NOMINATED: usize = 9;
-
-/// Fields for which there is room besides the client's.
-const OURS: usize = 8;
-
-/// Fields that no client can have removed by naming them.
-const PROTECTED: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
-
-/// The client's head without what was meant for us alone, as one of HTTP/1.1. Whoever asks for a WebSocket still does.
-///
-/// # Errors
-/// Of the client: its `Connection` names what it must not, or too much.
-pub fn without_hops(request: &RequestHeader) -> Result<Parts> {
-    let websocket = request.version == Version::HTTP_11
-        && request.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let nominated = nominated(&request.headers)?;
-    let mut parts = Request::new(()).into_parts().0;
-    parts.method = request.method.clone();
-    parts.uri = request.uri.clone();
-    parts.version = Version::HTTP_11;
-    parts.headers = HeaderMap::with_capacity(request.headers.len() + OURS);
-    for (name, value) in &request.headers {
-        if !is_of_connection(name) && !nominated.contains(name) {
-            parts.add(name.clone(), value.clone())?;
-        }
-    }
-    if websocket {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    if request.version == Version::HTTP_2 && !parts.headers.contains_key(header::HOST) {
-        let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
-        if let Ok(host) = HeaderValue::from_str(authority) {
-            parts.headers.insert(header::HOST, host);
-        }
-    }
-    Ok(parts)
-}
-
-/// Whether it is a field of the connection before (RFC 9110, section 7.6.1).
-fn is_of_connection(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// Whether the head can be made ours.
-///
-/// # Errors
-/// Of the client: its `Connection` names what it must not, or too much.
-pub fn check(request: &RequestHeader) -> Result<()> {
-    if request.headers.contains_key(header::CONNECTION) { nominated(&request.headers).map(drop) } else { Ok(()) }
-}
-
-/// The fields that `Connection` names.
-fn nominated(fields: &HeaderMap) -> Result<Vec<HeaderName>> {
-    let values = fields.get_all(header::CONNECTION).iter();
-    let options =
-        values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(|option| option.trim_ascii());
-    let mut names = Vec::new();
-    for option in options.filter(|option| !option.is_empty()) {
-        let name = HeaderName::from_bytes(option).ok().filter(|_| crate::wire::are_token(option));
-        match name.filter(|name| !PROTECTED.contains(&name.as_str()) && names.len() < MOST_NOMINATED) {
-            Some(name) => names.push(name),
-            None => {
-                let what = "`connection` names what it must not";
-                return Error::e_explain(ErrorType::InvalidHTTPHeader, what).map_err(Error::into_down);
-            }
-        }
-    }
-    Ok(names)
-}
 
 /// Announces the body, if there is one, and says how it will be framed.
 ///
 /// # Errors
 /// If a field cannot be set.
-pub fn announce(request: &mut Parts, has_body: bool) -> Result<Framing> {
+pub fn announce(request: &mut Parts, body: Body) -> Result<Framing> {
     let length = request.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.trim().parse().ok());
     match length {
         // What was announced and does not come is found out at its end.
         Some(length) => Ok(Framing::Length(length)),
-        None if !has_body => Ok(Framing::Length(0)),
+        None if body == Body::None => Ok(Framing::Length(0)),
         None => {
             request.remove(&header::CONTENT_LENGTH);
             request.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
@@ -161,6 +76,9 @@ fn written(name: &HeaderName) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::hops::without_hops;
+    use http::Version;
+    use pingora::http::RequestHeader;
 
     fn request(fields: &[(&'static str, &'static str)]) -> RequestHeader {
         let mut request = RequestHeader::build("GET", b"/a?b", None).unwrap();
@@ -171,7 +89,7 @@ mod tests {
     }
 
     fn sent(fields: &[(&'static str, &'static str)]) -> String {
-        let request = without_hops(&request(fields)).unwrap();
+        let request = without_hops(&request(fields), Version::HTTP_11).unwrap();
         String::from_utf8(on_the_wire(&request).unwrap()).unwrap()
     }
 
@@ -195,22 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_cannot_name_who_asks_nor_nonsense_nor_without_end() {
-        let many = ["a,b,c,d,e,f,g,h,i,j"];
-        for named in ["host", "X-Forwarded-For", ":authority", "\"x\"", "a b"].iter().chain(&many) {
-            assert!(without_hops(&request(&[("Connection", named)])).is_err(), "{named}");
-        }
-    }
-
-    #[test]
     fn a_body_is_announced_by_its_length_or_as_chunks() {
-        let request = |fields: &[_]| without_hops(&request(fields)).unwrap();
+        let request = |fields: &[_]| without_hops(&request(fields), Version::HTTP_11).unwrap();
         let mut known = request(&[("Content-Length", "5")]);
-        assert_eq!(announce(&mut known, true).unwrap(), Framing::Length(5));
+        assert_eq!(announce(&mut known, Body::Follows).unwrap(), Framing::Length(5));
         let mut unknown = request(&[]);
-        assert_eq!(announce(&mut unknown, true).unwrap(), Framing::Chunked);
+        assert_eq!(announce(&mut unknown, Body::Follows).unwrap(), Framing::Chunked);
         assert_eq!(unknown.headers.get("transfer-encoding").unwrap(), "chunked");
-        assert_eq!(announce(&mut request(&[]), false).unwrap(), Framing::Length(0));
-        assert_eq!(announce(&mut known, false).unwrap(), Framing::Length(5), "which never comes");
+        assert_eq!(announce(&mut request(&[]), Body::None).unwrap(), Framing::Length(0));
+        assert_eq!(announce(&mut known, Body::None).unwrap(), Framing::Length(5), "which never comes");
     }
 }

@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
+use crate::forward::call::{Asked, Part};
 use crate::wire::answer::{Fault, Field, Head, Limits, Reader, Says};
 use crate::wire::{Chunks, Kind};
 
@@ -17,26 +18,6 @@ const WORTH_COPYING: usize = 8 * 1024;
 
 /// Fields for which there is room besides the backend's.
 const OURS: usize = 2;
-
-/// A part of an answer.
-#[derive(Debug)]
-pub enum Part {
-    /// A head, interim or final.
-    Head(Box<ResponseHeader>),
-    /// A piece of the body, not empty.
-    Body(Bytes),
-    /// The end, with trailers if there were any.
-    End(Option<Box<HeaderMap>>),
-}
-
-/// What was asked, which says whether there is a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// HEAD: there is none.
-    Head,
-    /// Another method.
-    Other,
-}
 
 #[derive(Debug)]
 enum Stage {

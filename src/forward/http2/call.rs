@@ -1,0 +1,356 @@
+//! A request over a stream of HTTP/2, and its answer.
+//!
+//! What has come is held up to a piece; the window of the stream is given back as it is taken, so that a client that does not
+//! read stops its backend, on this stream alone. Where it ends before the answer has, the library tells the backend so
+//! (CANCEL) and the connection goes on.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode};
+use pingora::{Error, ErrorType, Result};
+
+use super::connection::Place;
+use super::request;
+use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part};
+
+/// What is held of an answer, but for the frame that makes it more.
+const PIECE: usize = 32 * 1024;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Call {
+    place: Place,
+    asked: Asked,
+    /// The head, until it is sent.
+    head: Option<Request<()>>,
+    /// Whether anything is to follow it.
+    body: Body,
+    /// How much of the body is still to come, where that was announced.
+    left: Option<u64>,
+    /// What waits of it.
+    piece: Bytes,
+    /// What follows that; none if nothing waits.
+    follows: Option<Follows>,
+    sending: Option<SendStream<Bytes>>,
+    /// How often the connection had sent something when the head was given to it.
+    writes: u64,
+    stage: Stage,
+    /// Parts of the answer that were not told yet.
+    held: VecDeque<Part>,
+    /// Why there are no more.
+    fault: Option<Box<Error>>,
+    /// How much of a body the answer announces.
+    announced: Option<u64>,
+    /// How much of it has come.
+    received: u64,
+    bodiless: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing was asked yet, or it could not be.
+    Unasked,
+    Head(ResponseFuture),
+    Body(RecvStream),
+    Complete,
+}
+
+impl Call {
+    /// Nothing has been asked yet.
+    pub fn new(place: Place, asked: Asked) -> Call {
+        Call {
+            place,
+            asked,
+            head: None,
+            body: Body::None,
+            left: None,
+            piece: Bytes::new(),
+            follows: None,
+            sending: None,
+            writes: 0,
+            stage: Stage::Unasked,
+            held: VecDeque::new(),
+            fault: None,
+            announced: None,
+            received: 0,
+            bodiless: false,
+        }
+    }
+
+    pub(in crate::forward) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(in crate::forward) fn reused(&self) -> bool {
+        self.place.reused
+    }
+
+    pub(in crate::forward) fn is_stale(&self) -> bool {
+        let signs = self.place.connection.signs();
+        self.place.reused && signs.closed() && (self.sending.is_none() || self.writes == signs.writes())
+    }
+
+    pub(in crate::forward) fn queue_head(&mut self, head: Parts, body: Body) -> Result<()> {
+        self.left = match head.headers.get(CONTENT_LENGTH) {
+            Some(length) => length.to_str().ok().and_then(|length| length.trim().parse().ok()),
+            None => (body == Body::None).then_some(0),
+        };
+        self.head = Some(request::with_authority(head, self.place.connection.scheme())?);
+        self.body = body;
+        Ok(())
+    }
+
+    pub(in crate::forward) fn queue_body(&mut self, piece: Bytes, follows: Follows) -> Result<(), Misfit> {
+        debug_assert!(self.piece.is_empty() && self.follows.is_none(), "one piece at a time");
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(piece.len() as u64).ok_or(Misfit::Long)?;
+            if follows != Follows::More && *left > 0 {
+                return Err(Misfit::Short);
+            }
+        }
+        let says_something = !piece.is_empty() || follows != Follows::More;
+        self.piece = piece;
+        self.follows = Some(follows).filter(|_| says_something && self.body == Body::Follows);
+        Ok(())
+    }
+
+    /// Gives the head to the connection.
+    fn begin(&mut self, head: Request<()>) -> Result<(), h2::Error> {
+        let connection = &self.place.connection;
+        self.writes = connection.signs().writes();
+        let (answer, sending) = connection.sender().send_request(head, self.body == Body::None)?;
+        (self.stage, self.sending) = (Stage::Head(answer), Some(sending));
+        Ok(())
+    }
+
+    /// Sends what there is room for of the piece, and what follows it.
+    fn poll_send_body(&mut self, task: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Err(Reason::STREAM_CLOSED.into())) };
+        while !self.piece.is_empty() {
+            sending.reserve_capacity(self.piece.len());
+            if sending.capacity() == 0 {
+                ready!(sending.poll_capacity(task)).unwrap_or(Err(Reason::STREAM_CLOSED.into()))?;
+            }
+            let now = self.piece.split_to(sending.capacity().min(self.piece.len()));
+            let last = self.piece.is_empty() && self.follows.take_if(|follows| *follows == Follows::End).is_some();
+            if !now.is_empty() {
+                sending.send_data(now, last)?;
+            }
+        }
+        match self.follows.take() {
+            None | Some(Follows::More) => Poll::Ready(Ok(())),
+            Some(Follows::End) => Poll::Ready(sending.send_data(Bytes::new(), true)),
+            Some(Follows::Trailers(trailers)) => Poll::Ready(sending.send_trailers(trailers)),
+        }
+    }
+
+    pub(in crate::forward) fn poll_receive(&mut self, task: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Err(fault));
+        }
+        let mut size = 0;
+        while size < PIECE {
+            match self.poll_part(task) {
+                Poll::Ready(Ok(part)) => {
+                    size += if let Some(Part::Body(piece)) = &part { piece.len() } else { 0 };
+                    self.held.extend(part);
+                    if self.is_complete() {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(fault)) if self.held.is_empty() => return Poll::Ready(Err(fault)),
+                Poll::Ready(Err(fault)) => {
+                    self.fault = Some(fault);
+                    break;
+                }
+                Poll::Pending if self.held.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(in crate::forward) fn part(&mut self) -> Result<Option<Part>> {
+        match (self.held.pop_front(), &mut self.fault) {
+            (Some(part), _) => Ok(Some(part)),
+            (None, fault) => fault.take().map_or(Ok(None), Err),
+        }
+    }
+
+    /// The next part; none where the backend says, after its answer, that it needs no more of the request.
+    fn poll_part(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Part>>> {
+        match &mut self.stage {
+            Stage::Unasked => Poll::Pending,
+            Stage::Head(answer) => {
+                let head = match ready!(poll_head(answer, task)) {
+                    Ok(Answer::Interim(head)) => head,
+                    Ok(Answer::Final(head, body)) => {
+                        self.expect(&head, &body)?;
+                        self.stage = Stage::Body(body);
+                        head
+                    }
+                    Err(error) => return Poll::Ready(Err(self.broken(error))),
+                };
+                Poll::Ready(Ok(Some(Part::Head(Box::new(head.into())))))
+            }
+            Stage::Body(body) => {
+                let part = match ready!(poll_body(body, task)) {
+                    Ok(Rest::Piece(piece)) => self.piece_came(piece),
+                    Ok(Rest::End(trailers)) => self.end(trailers),
+                    Err(error) => Err(self.broken(error)),
+                };
+                Poll::Ready(part.map(Some))
+            }
+            Stage::Complete => match &mut self.sending {
+                Some(sending) => sending.poll_reset(task).map(|_| Ok(None)),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    /// A final head says what is to come.
+    fn expect(&mut self, head: &http::response::Parts, body: &RecvStream) -> Result<()> {
+        self.bodiless = self.asked == Asked::Head
+            || head.status == StatusCode::NO_CONTENT
+            || head.status == StatusCode::NOT_MODIFIED;
+        self.announced = if self.bodiless { None } else { length(&head.headers)? };
+        // The library counts frames of a body, and not that there are none.
+        if body.is_end_stream() && self.announced.is_some_and(|announced| announced > 0) {
+            return Err(in_doubt("a length of a body that does not come"));
+        }
+        Ok(())
+    }
+
+    fn piece_came(&mut self, piece: Bytes) -> Result<Part> {
+        if self.bodiless {
+            return Err(in_doubt("a body where there is none"));
+        }
+        self.received += piece.len() as u64;
+        Ok(Part::Body(piece))
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<Part> {
+        if self.announced.is_some_and(|announced| announced != self.received) {
+            return Err(in_doubt("another length than announced"));
+        }
+        self.stage = Stage::Complete;
+        Ok(Part::End(trailers.map(Box::new)))
+    }
+
+    /// Nothing more comes over the stream, or over the connection.
+    fn broken(&self, error: h2::Error) -> Box<Error> {
+        if error.is_go_away() || error.is_io() {
+            self.place.connection.signs().close();
+        }
+        Error::because(ErrorType::H2Error, "an exchange over HTTP/2", error).into_up()
+    }
+
+    pub(in crate::forward) fn is_complete(&self) -> bool {
+        matches!(self.stage, Stage::Complete)
+    }
+
+    pub(in crate::forward) fn is_bodiless(&self) -> bool {
+        self.bodiless
+    }
+}
+
+impl Outgoing for Call {
+    fn has_unsent(&self) -> bool {
+        self.head.is_some() || self.follows.is_some()
+    }
+
+    fn poll_send(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(head) = self.head.take()
+            && let Err(error) = self.begin(head)
+        {
+            let said = io::Error::other(error.to_string());
+            self.fault = Some(self.broken(error));
+            return Poll::Ready(Err(said));
+        }
+        if self.follows.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send_body(task).map_err(io::Error::other)
+    }
+
+    fn give_up(&mut self) {
+        (self.head, self.piece, self.follows) = (None, Bytes::new(), None);
+    }
+}
+
+enum Answer {
+    Interim(http::response::Parts),
+    Final(http::response::Parts, RecvStream),
+}
+
+/// Interim answers come first: whoever asks for the final one does not get them.
+fn poll_head(answer: &mut ResponseFuture, task: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
+    if let Some(interim) = ready!(answer.poll_informational(task)) {
+        return Poll::Ready(interim.map(|head| Answer::Interim(head.into_parts().0)));
+    }
+    let (head, body) = ready!(Pin::new(answer).poll(task))?.into_parts();
+    Poll::Ready(Ok(Answer::Final(head, body)))
+}
+
+/// What comes after a head.
+enum Rest {
+    /// Not empty.
+    Piece(Bytes),
+    End(Option<HeaderMap>),
+}
+
+fn poll_body(body: &mut RecvStream, task: &mut Context<'_>) -> Poll<Result<Rest, h2::Error>> {
+    loop {
+        match ready!(body.poll_data(task)) {
+            Some(Ok(piece)) => {
+                // Fails for a stream that has ended, which needs no window.
+                drop(body.flow_control().release_capacity(piece.len()));
+                if !piece.is_empty() {
+                    return Poll::Ready(Ok(Rest::Piece(piece)));
+                }
+            }
+            Some(Err(error)) if needs_no_more(&error) => return Poll::Ready(Ok(Rest::End(None))),
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => break,
+        }
+    }
+    match ready!(body.poll_trailers(task)) {
+        Err(error) if needs_no_more(&error) => Poll::Ready(Ok(Rest::End(None))),
+        trailers => Poll::Ready(trailers.map(Rest::End)),
+    }
+}
+
+/// RFC 9110, section 8.6: there may be several, of one and the same length.
+fn length(fields: &HeaderMap) -> Result<Option<u64>> {
+    let mut length = None;
+    for value in fields.get_all(CONTENT_LENGTH) {
+        for value in value.as_bytes().split(|byte| *byte == b',') {
+            let value = value.trim_ascii();
+            let digits = std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
+            let value =
+                digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| in_doubt("a length that is none"))?;
+            if *length.get_or_insert(value) != value {
+                return Err(in_doubt("two lengths"));
+            }
+        }
+    }
+    Ok(length)
+}
+
+/// RFC 9113, section 8.1: after a whole answer a backend may say that it needs no more of the request.
+fn needs_no_more(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
+}
+
+fn in_doubt(what: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
+}

@@ -1,0 +1,169 @@
+//! One connection to a backend, which requests share, and a request's place on it.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::Ping;
+use h2::client::{Builder, Connection as Frames, SendRequest};
+use http::uri::Scheme;
+use pingora::{ErrorType, OrErr, Result};
+use pingora_core::protocols::Stream;
+
+use super::watched::{Signs, Watched};
+
+/// Requests at a time on one connection to a backend that allows as many.
+const STREAMS: usize = 100;
+
+/// What a backend may send on one stream before its client has taken it: the library holds that much. A stream of
+/// 100 ms round trip gets 20 Mbit/s.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for all streams of a connection: as much as all of them may send. So no client that does not read stops those of
+/// others.
+#[expect(clippy::cast_possible_truncation, reason = "a hundred")]
+const CONNECTION_WINDOW: u32 = STREAMS as u32 * STREAM_WINDOW;
+
+/// The largest frame of a body that is taken: what is passed on at a time.
+const FRAME: u32 = 64 * 1024;
+
+/// What waits of a request's body while the backend takes no more of it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The largest head that is read, as HTTP/2 counts it.
+const HEAD: u32 = 256 * 1024;
+
+/// How often a connection is asked whether it lives. Requests could share a dead one for long.
+const PING: Duration = Duration::from_secs(20);
+
+/// How long it has to say so.
+const PONG: Duration = Duration::from_secs(5);
+
+/// See the module's documentation.
+pub struct Connection {
+    sender: SendRequest<Bytes>,
+    signs: Arc<Signs>,
+    scheme: Scheme,
+    /// Requests that are on it.
+    streams: AtomicUsize,
+    born: Instant,
+    /// Since when it has been without any, in milliseconds of its life.
+    idle_since: AtomicU64,
+}
+
+/// A request's place on a connection.
+pub struct Place {
+    pub(super) connection: Arc<Connection>,
+    /// Whether the connection has served a request before.
+    pub(super) reused: bool,
+}
+
+impl Connection {
+    /// Begins to speak over a stream. The backend is not waited for.
+    pub(super) async fn begin(stream: Stream, scheme: Scheme) -> Result<Arc<Connection>> {
+        let signs = Arc::new(Signs::default());
+        let (sender, frames) = Builder::new()
+            .enable_push(false)
+            .initial_max_send_streams(STREAMS)
+            .max_frame_size(FRAME)
+            .max_header_list_size(HEAD)
+            .max_send_buffer_size(SEND_BUFFER)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake(Watched::new(stream, signs.clone()))
+            .await
+            .or_err(ErrorType::HandshakeError, "beginning HTTP/2")?;
+        tokio::spawn(drive(frames, signs.clone()));
+        Ok(Arc::new(Connection {
+            sender,
+            signs,
+            scheme,
+            streams: AtomicUsize::new(0),
+            born: Instant::now(),
+            idle_since: AtomicU64::new(0),
+        }))
+    }
+
+    /// A place on it, if it has one.
+    pub(super) fn place(self: &Arc<Self>, reused: bool) -> Option<Place> {
+        if self.signs.closed() {
+            return None;
+        }
+        let most = STREAMS.min(self.sender.current_max_send_streams());
+        let more = |taken: usize| (taken < most).then(|| taken + 1);
+        self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Place { connection: self.clone(), reused })
+    }
+
+    /// How long it has been without any request; none if it is not.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        let idle = self.streams.load(Ordering::Relaxed) == 0;
+        let since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
+        idle.then(|| self.born.elapsed().saturating_sub(since))
+    }
+
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.clone()
+    }
+
+    pub(super) fn signs(&self) -> &Signs {
+        &self.signs
+    }
+
+    pub(super) fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Connection { streams, born, idle_since, .. } = &*self.connection;
+        if streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let life = u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
+            idle_since.store(life, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sends and receives for all that are on the connection, until it ends: by its backend, by silence, or when nobody holds it
+/// any more.
+async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>) {
+    let mut pings = frames.ping_pong();
+    let mut frames = pin!(frames);
+    let mut timer = pin!(tokio::time::sleep(PING));
+    let mut asked = false;
+    poll_fn(|task| {
+        if frames.as_mut().poll(task).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(pings) = &mut pings else { return Poll::Pending };
+        loop {
+            match pings.poll_pong(task) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {
+                    asked = false;
+                    timer.as_mut().reset(tokio::time::Instant::now() + PING);
+                }
+                Poll::Pending => {}
+            }
+            ready!(timer.as_mut().poll(task));
+            if asked || pings.send_ping(Ping::opaque()).is_err() {
+                return Poll::Ready(());
+            }
+            asked = true;
+            timer.as_mut().reset(tokio::time::Instant::now() + PONG);
+        }
+    })
+    .await;
+    signs.close();
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Place").field("reused", &self.reused).finish_non_exhaustive()
+    }
+}
