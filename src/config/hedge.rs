@@ -4,16 +4,12 @@
 
 use std::time::Duration;
 
-use super::problem::{Problem, Report};
-use super::section::{Entry, Section, is_off, is_on, positive};
-use super::tree::Value;
-use super::upstreams::{Protocol, Upstream};
+use super::problem::Problem;
+use super::section::{Section, is_off, is_on, positive};
 use crate::units::{Mistake, Percent, duration, show};
 
 /// A client does not notice what is shorter, and a second request costs more than it would win.
 const LEAST: Duration = Duration::from_millis(5);
-
-const OVER_HTTP2: &str = "`hedge` cannot be kept where backends are spoken to in `http2`";
 
 /// See the module's documentation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,16 +76,12 @@ impl Hedge {
     }
 }
 
-/// What `hedge` says; none if it is not there. `protocol` is that of the backends, where it is known.
-pub(super) fn read(retry: &mut Section<'_>, protocol: Option<Protocol>) -> Option<Hedge> {
+/// What `hedge` says; none if it is not there.
+pub(super) fn read(retry: &mut Section<'_>) -> Option<Hedge> {
     let report = retry.report();
     let entry = retry.entry("hedge")?;
     if is_off(entry.node) {
         return Some(Hedge::Off);
-    }
-    if protocol == Some(Protocol::Http2) {
-        // Which of several streams of one connection is ended is pingora's matter.
-        report.add(Problem::at(entry.key.place, OVER_HTTP2).help("leave it out, or write `protocol: http1`"));
     }
     if is_on(entry.node) {
         return Some(Hedge::ON);
@@ -123,21 +115,5 @@ fn after(text: &str) -> Result<Hedge, Mistake> {
     match duration(text) {
         Ok(time) if !time.is_zero() => Ok(Hedge::Time(time)),
         Ok(_) | Err(_) => Err(Mistake::new(format!("`{text}` is no wait after which a request is hedged"), HELP)),
-    }
-}
-
-/// What a route says holds for all upstreams that it leads to.
-pub(super) fn check_rule<'a>(
-    report: &Report,
-    retry: Option<Entry<'_>>,
-    mut upstreams: impl Iterator<Item = &'a Upstream>,
-) {
-    if let Some(Value::Mapping(keys)) = retry.map(|entry| &entry.node.value)
-        && let Some((key, node)) = keys.iter().find(|(key, _)| key.text == "hedge")
-        && !is_off(node)
-        && let Some(upstream) = upstreams.find(|upstream| upstream.protocol == Protocol::Http2)
-    {
-        let problem = Problem::at(key.place, OVER_HTTP2);
-        report.add(problem.help(format!("leave it out, or write `protocol: http1` in upstream `{}`", upstream.name)));
     }
 }

@@ -11,7 +11,6 @@ use super::problem::{Problem, Report};
 use super::section::{Entry, Section, Switch, is_off, is_on, number, positive, switch};
 use super::suggest;
 use super::tree::Value;
-use super::upstreams::Protocol;
 use crate::units::{Mistake, Percent};
 
 /// How much longer the longest pause is than the first, where only the first is written.
@@ -165,8 +164,6 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     if is_off(entry.node) || is_on(entry.node) {
         return is_on(entry.node).then_some(default);
     }
-    let protocol = upstream.entry("protocol").map(|entry| &entry.node.value);
-    let over_http2 = matches!(protocol, Some(Value::Scalar(text)) if text == "http2");
     let title = format!("`retry` of {}", upstream.title());
     let mut section = Section::open(report, "retry", title, Some(entry.key.place), entry.node)?;
     let attempts = read_attempts(&mut section).unwrap_or(default.attempts);
@@ -178,14 +175,9 @@ pub(super) fn read(upstream: &mut Section<'_>) -> Option<Retry> {
     let backoff = read_backoff(&mut section);
     let per_try_timeout = section.parsed("per_try_timeout", None, |text| match text {
         _ if switch(text) == Ok(Switch::Off) => Ok(None),
-        // The end of such a try is the end of its connection, which there is others' too.
-        _ if over_http2 => Err(Mistake::new(
-            "`per_try_timeout` cannot be kept where backends are spoken to in `http2`",
-            "leave it out, or write `protocol: http1`",
-        )),
         _ => positive("per_try_timeout", text, "write `per_try_timeout: off`").map(Some),
     });
-    let hedge = hedge::read(&mut section, over_http2.then_some(Protocol::Http2)).unwrap_or_default();
+    let hedge = hedge::read(&mut section).unwrap_or_default();
     section.close();
     Some(Retry { attempts, budget, on, backoff, per_try_timeout, hedge })
 }
@@ -214,8 +206,7 @@ pub(super) fn read_rule(route: &mut Section<'_>) -> RetryRule {
     }
     let attempts = read_attempts(&mut section);
     let on = section.entry("on").map(|entry| read_on(report, entry));
-    // Which upstreams it leads to is known later.
-    let hedge = hedge::read(&mut section, None);
+    let hedge = hedge::read(&mut section);
     section.close();
     RetryRule::On { attempts, on, hedge }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::action::{self, Redirect, Respond, Split, Upstreams, Written};
 use super::header_rules::{self, Side};
-use super::hedge;
 use super::listeners::Listener;
 use super::problem::{Place, Problem, Report};
 use super::retry::{self, RetryRule};
@@ -120,7 +119,6 @@ pub(super) fn read(
     let names = Names {
         listeners: listeners.iter().map(|listener| listener.name.as_str()).collect(),
         upstreams: Upstreams::new(upstreams.iter().map(|upstream| upstream.name.as_str())),
-        written: upstreams,
         normalisation,
     };
     let mut known = std::collections::HashMap::new();
@@ -148,7 +146,6 @@ pub(super) fn read(
 struct Names<'a> {
     listeners: Vec<&'a str>,
     upstreams: Upstreams<'a>,
-    written: &'a [Upstream],
     normalisation: Normalisation,
 }
 
@@ -177,12 +174,8 @@ fn read_one(mut section: Section<'_>, index: usize, names: &Names<'_>, node: &No
         retry: retry::read_rule(&mut section),
         request_body: read_request_body(section.section("limits", "route limits")),
     };
-    if let Some((key, written)) = &action {
+    if let Some((key, _)) = &action {
         without_effect(&mut section, key);
-        if let Written::Forward(split) = written {
-            let upstreams = split.upstreams.iter().filter_map(|(upstream, _)| names.written.get(*upstream));
-            hedge::check_rule(report, section.entry("retry"), upstreams);
-        }
     }
     section.close();
     let action = match action?.1 {

@@ -1,18 +1,19 @@
 //! The connections of one core to backends, in whatever is spoken over them.
+//!
+//! A `key` tells those apart of which one cannot stand for the other.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pingora::Result;
 use pingora::upstreams::peer::HttpPeer;
 use pingora_core::connectors::TransportConnector;
 
 use super::call::{Asked, Call};
-use super::kept::Owner;
+use super::kept::{Keep, Owner};
 use super::{http1, http2};
 use crate::config::Protocol;
 
-/// See the module's documentation. A `key` tells connections apart of which one cannot stand for the other.
+/// See the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Connections {
     http1: Arc<http1::Connections>,
@@ -36,29 +37,27 @@ impl Connections {
         }
     }
 
-    /// A call over a new connection.
+    /// A call over a new connection, which others may share where that can be.
     ///
     /// # Errors
     /// pingora's, of the backend.
-    pub async fn connect(&self, protocol: Protocol, peer: &HttpPeer, asked: Asked) -> Result<Call> {
+    pub async fn connect<O: Owner + 'static>(
+        &self,
+        protocol: Protocol,
+        peer: &HttpPeer,
+        keep: Keep<'_, O>,
+        asked: Asked,
+    ) -> Result<Call> {
         match protocol {
             Protocol::Http1 => Ok(Call::Http1(http1::Call::new(self.http1.connect(peer).await?, asked))),
-            Protocol::Http2 => Ok(Call::Http2(http2::Call::new(self.http2.connect(peer).await?, asked))),
+            Protocol::Http2 => Ok(Call::Http2(http2::Call::new(self.http2.connect(peer, &keep).await?, asked))),
         }
     }
 
-    /// Lets others go over the new connection of this call too, if it can be shared.
-    pub fn share<O: Owner + 'static>(&self, key: u64, owner: &Arc<O>, call: &Call, limit: Duration) {
+    /// Keeps the connection of a call that [leaves it reusable](Call::leaves_reusable).
+    pub fn keep<O: Owner + 'static>(&self, call: Call, keep: &Keep<'_, O>) {
         match call {
-            Call::Http1(_) => {}
-            Call::Http2(call) => self.http2.share(key, owner, call.place(), limit),
-        }
-    }
-
-    /// Keeps the connection of a call that [leaves it reusable](Call::leaves_reusable), for `limit` at most.
-    pub fn keep<O: Owner + 'static>(&self, key: u64, owner: &Arc<O>, call: Call, limit: Duration) {
-        match call {
-            Call::Http1(call) => self.http1.keep(key, owner, call.into_connection(), limit),
+            Call::Http1(call) => self.http1.keep(call.into_connection(), keep),
             // It was shared all the while.
             Call::Http2(_) => {}
         }

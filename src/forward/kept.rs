@@ -12,6 +12,24 @@ pub trait Owner: Send + Sync {
     fn keeps_connections(&self) -> bool;
 }
 
+/// Where a connection belongs, and how long it may be without a request.
+#[derive(Debug)]
+pub struct Keep<'a, O> {
+    /// Tells connections apart of which one cannot stand for the other.
+    pub key: u64,
+    /// Whose it is.
+    pub owner: &'a Arc<O>,
+    /// Zero: it is not kept.
+    pub limit: Duration,
+}
+
+impl<O: Owner> Keep<'_, O> {
+    /// Whether it is kept at all.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.limit.is_zero() && self.owner.keeps_connections()
+    }
+}
+
 /// What keeps connections.
 pub(super) trait Swept: Send + Sync + 'static {
     /// Lets go of connections that have ended, have waited too long, or that nobody will ask for. Whether any are left.

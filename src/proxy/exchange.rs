@@ -61,9 +61,9 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
         let call = match proxy.connections.take(protocol, backend.connections, asked) {
             Some(call) => call,
             // In a box: it is rare, and so large that every request would be moved with it.
-            None => Box::pin(connect(proxy, session, context)).await?,
+            None => Box::pin(connect(proxy, session, context, &backend)).await?,
         };
-        let ended = match ask(proxy, session, context, &backend, call).await {
+        let ended = match ask(session, context, call).await {
             Ok(exchange) => exchange.run(proxy, session, context, &backend).await,
             Err(error) => Err(Ended::Failed(error)),
         };
@@ -75,9 +75,9 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
     }
 }
 
-async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context) -> Result<Call> {
-    let peer = context.peer()?;
-    match proxy.connections.connect(context.protocol(), &peer, asked(session)).await {
+async fn connect(proxy: &Proxy, session: &mut Session, context: &mut Context, backend: &Arc<Backend>) -> Result<Call> {
+    let (peer, keep) = (context.peer()?, backend.keep(context.keep_alive()));
+    match proxy.connections.connect(context.protocol(), &peer, keep, asked(session)).await {
         Ok(call) => Ok(call),
         Err(error) => Err(context.connect_failed(session, error)),
     }
@@ -102,16 +102,7 @@ impl From<Box<Error>> for Ended {
 }
 
 /// Has everything ready to be sent.
-pub(super) async fn ask(
-    proxy: &Proxy,
-    session: &mut Session,
-    context: &mut Context,
-    backend: &Backend,
-    mut call: Call,
-) -> Result<Exchange> {
-    if !call.reused() {
-        proxy.connections.share(backend.connections, &backend.state, &call, context.keep_alive());
-    }
+pub(super) async fn ask(session: &mut Session, context: &mut Context, mut call: Call) -> Result<Exchange> {
     context.connected(session, call.reused());
     let body = if session.is_body_empty() { Body::None } else { Body::Follows };
     let mut head = hops::without_hops(session.req_header(), call.version())?;
@@ -384,7 +375,7 @@ impl Exchange {
     fn release(&mut self, proxy: &Proxy, context: &Context, backend: &Arc<Backend>) {
         let over = self.upload == Upload::Whole;
         if let Some(call) = self.call.take_if(|call| over && call.leaves_reusable()) {
-            proxy.connections.keep(backend.connections, &backend.state, call, context.keep_alive());
+            proxy.connections.keep(call, &backend.keep(context.keep_alive()));
         }
     }
 

@@ -156,7 +156,7 @@ impl Runner {
         let backend = context.backend().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let stage = match proxy.connections.take(context.protocol(), backend.connections, asked(session)) {
             Some(call) => Stage::Connected(Some(call)),
-            None => Stage::connecting(proxy, session, context)?,
+            None => Stage::connecting(proxy, session, context, &backend)?,
         };
         Ok(Runner { backend, stage })
     }
@@ -185,7 +185,7 @@ impl Runner {
         timer: &mut Timer,
     ) -> Result<Step> {
         let error = match said {
-            Said::Connected(Ok(call)) => match ask(proxy, session, context, &self.backend, call).await {
+            Said::Connected(Ok(call)) => match ask(session, context, call).await {
                 Ok(exchange) => {
                     self.stage = Stage::Asked(exchange);
                     return Ok(Step::GoOn);
@@ -194,7 +194,7 @@ impl Runner {
             },
             Said::Connected(Err(error)) => return Err(context.connect_failed(session, error)),
             Said::Ended(Ended::Stale) => {
-                self.stage = Stage::connecting(proxy, session, context)?;
+                self.stage = Stage::connecting(proxy, session, context, &self.backend)?;
                 return Ok(Step::GoOn);
             }
             Said::Ended(Ended::Failed(error)) => error,
@@ -214,10 +214,12 @@ impl Runner {
 }
 
 impl Stage {
-    fn connecting(proxy: &Proxy, session: &Session, context: &Context) -> Result<Stage> {
-        let (connections, protocol, peer) = (proxy.connections.clone(), context.protocol(), context.peer()?);
-        let asked = asked(session);
-        Ok(Stage::Connecting(Box::pin(async move { connections.connect(protocol, &peer, asked).await })))
+    fn connecting(proxy: &Proxy, session: &Session, context: &Context, backend: &Arc<Backend>) -> Result<Stage> {
+        let (connections, backend, peer) = (proxy.connections.clone(), backend.clone(), context.peer()?);
+        let (protocol, asked, limit) = (context.protocol(), asked(session), context.keep_alive());
+        Ok(Stage::Connecting(Box::pin(async move {
+            connections.connect(protocol, &peer, backend.keep(limit), asked).await
+        })))
     }
 }
 

@@ -19,7 +19,7 @@ use super::pick::Ceilings;
 use super::standing::{Against, Standing};
 use crate::config::OutlierDetection;
 use crate::failure::Reason;
-use crate::forward::kept::Owner;
+use crate::forward::kept::{Keep, Owner};
 
 /// No number of milliseconds since anything.
 const FROM_THE_START: u64 = u64::MAX;
@@ -46,6 +46,13 @@ pub struct Backend {
     pub connections: u64,
     /// What is learnt about it.
     pub state: Arc<State>,
+}
+
+impl Backend {
+    /// Where connections to it belong, which may be without a request for so long.
+    pub fn keep(&self, limit: Duration) -> Keep<'_, State> {
+        Keep { key: self.connections, owner: &self.state, limit }
+    }
 }
 
 /// What is learnt about a backend, for as long as its upstream names it.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::unconstrained;
 
 use super::connection::Connection;
-use crate::forward::kept::{Owner, Swept, keep_sweeping};
+use crate::forward::kept::{Keep, Owner, Swept, keep_sweeping};
 
 /// See the module's documentation.
 pub struct Connections {
@@ -82,14 +82,8 @@ impl Connections {
     }
 
     /// Keeps a connection on which everything that was asked has been answered, and nothing else.
-    pub fn keep<O: Owner + 'static>(
-        self: &Arc<Self>,
-        key: u64,
-        owner: &Arc<O>,
-        connection: Connection,
-        limit: Duration,
-    ) {
-        if limit.is_zero() || !owner.keeps_connections() {
+    pub fn keep<O: Owner + 'static>(self: &Arc<Self>, connection: Connection, keep: &Keep<'_, O>) {
+        if !keep.is_wanted() {
             return;
         }
         let stream = connection.into_stream();
@@ -97,11 +91,11 @@ impl Connections {
         if idle.count >= idle.most && !idle.drop_oldest() {
             return;
         }
-        let parked = idle.parked.entry(key).or_insert_with(|| {
-            let owner: Arc<dyn Owner> = owner.clone();
+        let parked = idle.parked.entry(keep.key).or_insert_with(|| {
+            let owner: Arc<dyn Owner> = keep.owner.clone();
             Parked { owner: Arc::downgrade(&owner), waiting: VecDeque::new() }
         });
-        parked.waiting.push_back(Waiting { stream, since: Instant::now(), limit });
+        parked.waiting.push_back(Waiting { stream, since: Instant::now(), limit: keep.limit });
         idle.count += 1;
         if !std::mem::replace(&mut idle.swept, true) {
             keep_sweeping(self);

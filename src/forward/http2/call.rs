@@ -18,7 +18,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use pingora::{Error, ErrorType, Result};
 
-use super::connection::Place;
+use super::connection::{Place, Since};
 use super::request;
 use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part};
 
@@ -86,17 +86,13 @@ impl Call {
         }
     }
 
-    pub(in crate::forward) fn place(&self) -> &Place {
-        &self.place
-    }
-
     pub(in crate::forward) fn reused(&self) -> bool {
-        self.place.reused
+        self.place.since == Since::Before
     }
 
     pub(in crate::forward) fn is_stale(&self) -> bool {
         let signs = self.place.connection.signs();
-        self.place.reused && signs.closed() && (self.sending.is_none() || self.writes == signs.writes())
+        self.reused() && signs.closed() && (self.sending.is_none() || self.writes == signs.writes())
     }
 
     pub(in crate::forward) fn queue_head(&mut self, head: Parts, body: Body) -> Result<()> {

@@ -17,7 +17,7 @@ use pingora_core::protocols::Stream;
 use super::watched::{Signs, Watched};
 
 /// Requests at a time on one connection to a backend that allows as many.
-const STREAMS: usize = 100;
+pub const STREAMS: usize = 100;
 
 /// What a backend may send on one stream before its client has taken it: the library holds that much. A stream of
 /// 100 ms round trip gets 20 Mbit/s.
@@ -58,8 +58,16 @@ pub struct Connection {
 /// A request's place on a connection.
 pub struct Place {
     pub(super) connection: Arc<Connection>,
-    /// Whether the connection has served a request before.
-    pub(super) reused: bool,
+    pub(super) since: Since,
+}
+
+/// Since when there has been the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It was opened for this request.
+    New,
+    /// It was there before.
+    Before,
 }
 
 impl Connection {
@@ -89,14 +97,14 @@ impl Connection {
     }
 
     /// A place on it, if it has one.
-    pub(super) fn place(self: &Arc<Self>, reused: bool) -> Option<Place> {
+    pub(super) fn place(self: &Arc<Self>, since: Since) -> Option<Place> {
         if self.signs.closed() {
             return None;
         }
         let most = STREAMS.min(self.sender.current_max_send_streams());
         let more = |taken: usize| (taken < most).then(|| taken + 1);
         self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Place { connection: self.clone(), reused })
+        Some(Place { connection: self.clone(), since })
     }
 
     /// How long it has been without any request; none if it is not.
@@ -164,6 +172,6 @@ async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>) {
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Place").field("reused", &self.reused).finish_non_exhaustive()
+        formatter.debug_struct("Place").field("since", &self.since).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Connections to backends of one core that speak HTTP/2: each is shared, and kept for as long as it is used.
 //!
 //! The first that has a place is used first, so that requests travel together and those which are too many grow old and go.
+//! Requests that begin at the same moment, before the first connection is there, wait for one to open it.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -12,9 +13,10 @@ use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_core::connectors::TransportConnector;
+use tokio::sync::watch;
 
-use super::connection::{Connection, Place};
-use crate::forward::kept::{Owner, Swept, keep_sweeping};
+use super::connection::{Connection, Place, STREAMS, Since};
+use crate::forward::kept::{Keep, Owner, Swept, keep_sweeping};
 
 /// See the module's documentation.
 pub struct Connections {
@@ -35,6 +37,26 @@ struct Shared {
 struct Group {
     owner: Weak<dyn Owner>,
     members: Vec<Member>,
+    /// What becomes of the one that was begun last.
+    opening: Option<watch::Receiver<Opening>>,
+    /// How many wait for it.
+    waiting: usize,
+}
+
+/// What has become of a connection that somebody opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Opening {
+    NotYet,
+    Open,
+    Failed(ErrorType),
+}
+
+/// Whose turn it is where there is no connection with a place.
+enum Turn {
+    /// One's own, and others may wait for it.
+    Open(watch::Sender<Opening>),
+    /// Somebody else's.
+    Wait(watch::Receiver<Opening>),
 }
 
 struct Member {
@@ -59,41 +81,103 @@ impl Connections {
     pub fn take(&self, key: u64) -> Option<Place> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let members = &shared.of.get(&key)?.members;
-        members.iter().filter(|member| member.may_stay()).find_map(|member| member.connection.place(true))
+        members.iter().filter(|member| member.may_stay()).find_map(|member| member.connection.place(Since::Before))
     }
 
-    /// A place on a new connection, which nobody else knows yet.
+    /// A place on a new connection, on which others have theirs too, for as long as it is kept.
     ///
     /// # Errors
     /// pingora's, of the backend.
-    pub async fn connect(&self, peer: &HttpPeer) -> Result<Place> {
+    pub async fn connect<O: Owner + 'static>(self: &Arc<Self>, peer: &HttpPeer, keep: &Keep<'_, O>) -> Result<Place> {
+        if !keep.is_wanted() {
+            return self.open(peer).await;
+        }
+        loop {
+            match self.turn(keep) {
+                Turn::Open(opening) => {
+                    let opened = self.open(peer).await;
+                    let became = match &opened {
+                        Ok(place) => {
+                            self.share(place, keep);
+                            Opening::Open
+                        }
+                        Err(error) => Opening::Failed(error.etype().clone()),
+                    };
+                    opening.send_replace(became);
+                    return opened;
+                }
+                Turn::Wait(opening) => {
+                    wait(opening, peer.options.total_connection_timeout).await?;
+                    if let Some(place) = self.take(keep.key) {
+                        return Ok(place);
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn<O: Owner + 'static>(&self, keep: &Keep<'_, O>) -> Turn {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let group = shared.group(keep);
+        // Whoever was to open it may have left. The first of the places is its own.
+        let under_way = |opening: &watch::Receiver<Opening>| opening.has_changed().is_ok();
+        if let Some(opening) = group.opening.as_ref().filter(|opening| under_way(opening))
+            && group.waiting < STREAMS - 1
+        {
+            group.waiting += 1;
+            return Turn::Wait(opening.clone());
+        }
+        let (sender, opening) = watch::channel(Opening::NotYet);
+        (group.opening, group.waiting) = (Some(opening), 0);
+        Turn::Open(sender)
+    }
+
+    async fn open(&self, peer: &HttpPeer) -> Result<Place> {
         let stream = self.connector.new_stream(peer).await.map_err(Error::into_up)?;
-        let agreed = stream.selected_alpn_proto();
-        if peer.is_tls() && agreed != Some(ALPN::H2) {
-            return Error::e_explain(ErrorType::HandshakeError, "the backend does not speak HTTP/2")
-                .map_err(Error::into_up);
+        if peer.is_tls() && stream.selected_alpn_proto() != Some(ALPN::H2) {
+            let what = "the backend does not speak HTTP/2";
+            return Error::e_explain(ErrorType::HandshakeError, what).map_err(Error::into_up);
         }
         let scheme = if peer.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
         let connection = Connection::begin(stream, scheme).await.map_err(Error::into_up)?;
         let full = || Error::explain(ErrorType::ConnectionClosed, "a new connection without a place").into_up();
-        connection.place(false).ok_or_else(full)
+        connection.place(Since::New).ok_or_else(full)
     }
 
-    /// Lets others have places on the connection too, for as long as it is not without a request for longer than `limit`.
-    pub fn share<O: Owner + 'static>(self: &Arc<Self>, key: u64, owner: &Arc<O>, place: &Place, limit: Duration) {
-        if limit.is_zero() || !owner.keeps_connections() {
-            return;
-        }
+    fn share<O: Owner + 'static>(self: &Arc<Self>, place: &Place, keep: &Keep<'_, O>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = shared.of.entry(key).or_insert_with(|| {
-            let owner: Arc<dyn Owner> = owner.clone();
-            Group { owner: Arc::downgrade(&owner), members: Vec::new() }
-        });
-        group.members.push(Member { connection: place.connection.clone(), limit });
+        shared.group(keep).members.push(Member { connection: place.connection.clone(), limit: keep.limit });
         if !std::mem::replace(&mut shared.swept, true) {
             keep_sweeping(self);
         }
     }
+}
+
+impl Shared {
+    fn group<O: Owner + 'static>(&mut self, keep: &Keep<'_, O>) -> &mut Group {
+        self.of.entry(keep.key).or_insert_with(|| {
+            let owner: Arc<dyn Owner> = keep.owner.clone();
+            Group { owner: Arc::downgrade(&owner), members: Vec::new(), opening: None, waiting: 0 }
+        })
+    }
+}
+
+/// Waits for a connection that somebody else opens.
+async fn wait(mut opening: watch::Receiver<Opening>, limit: Option<Duration>) -> Result<()> {
+    let became = opening.wait_for(|opening| *opening != Opening::NotYet);
+    let became = match limit {
+        None => became.await,
+        Some(limit) => tokio::time::timeout(limit, became).await.map_err(|_| failed(ErrorType::ConnectTimedout))?,
+    };
+    match became.as_deref() {
+        Ok(Opening::Failed(kind)) => Err(failed(kind.clone())),
+        // Whoever was to open it has left: somebody else does.
+        Ok(Opening::Open | Opening::NotYet) | Err(_) => Ok(()),
+    }
+}
+
+fn failed(kind: ErrorType) -> Box<Error> {
+    Error::explain(kind, "waiting for a connection that others share").into_up()
 }
 
 impl Swept for Connections {

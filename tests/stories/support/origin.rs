@@ -227,13 +227,15 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<
     if field("transfer-encoding").is_some() {
         loop {
             let size = usize::from_str_radix(read_line(reader)?.split(';').next()?, 16).ok()?;
+            if size == 0 {
+                // Trailers.
+                while !read_line(reader)?.is_empty() {}
+                break;
+            }
             let mut chunk = vec![0; size];
             reader.read_exact(&mut chunk).ok()?;
             body.extend(chunk);
             assert_eq!(read_line(reader)?, "", "a chunk ends with a line end");
-            if size == 0 {
-                break;
-            }
         }
     } else if let Some(length) = field("content-length") {
         body = vec![0; length.parse().ok()?];
