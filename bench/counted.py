@@ -3,6 +3,7 @@
 import socket
 from dataclasses import dataclass
 
+import grpc
 import origin
 import processes
 
@@ -10,8 +11,9 @@ import processes
 @dataclass(frozen=True)
 class Case:
     name: str
-    request: bytes
+    request: bytes = b""
     kept: bool = True
+    grpc: bool = False
 
 
 def _head(method, more=b""):
@@ -22,11 +24,14 @@ CASES = (
     Case("get", _head(b"GET")),
     Case("new connection", _head(b"GET", b"Connection: close\r\n"), kept=False),
     Case("post 10 KB", _head(b"POST", b"Content-Length: 10240\r\n") + b"x" * 10240),
+    Case("grpc", grpc=True),
 )
 
 
 def ask(case, pids, port, count):
     """So many requests, on one connection or on one each."""
+    if case.grpc:
+        return grpc.ask(pids, port, count)
     connection = None
     for _ in range(count):
         processes.wait_asleep(pids)

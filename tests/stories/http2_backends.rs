@@ -16,7 +16,7 @@ use crate::support::origin2::{Origin2, begin, whole};
 use crate::support::{Answer, Balancer, Origin, eventually, free_address};
 
 /// Says what it was asked.
-fn mirror() -> Origin2 {
+pub fn mirror() -> Origin2 {
     Origin2::start(|request, mut respond| async move {
         let (head, body) = request.into_parts();
         let body = whole(body).await;
@@ -26,21 +26,21 @@ fn mirror() -> Origin2 {
     })
 }
 
-fn before(origin: &Origin2, settings: &str) -> Balancer {
+pub fn before(origin: &Origin2, settings: &str) -> Balancer {
     Balancer::before([origin.address])
         .top("threads: 1")
         .upstream(&format!("protocol: http2, health_check: off{settings}"))
         .start()
 }
 
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+pub async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-fn grpc(path: &str) -> Request<()> {
+pub fn grpc(path: &str) -> Request<()> {
     let request = Request::builder().method("POST").uri(format!("http://grpc.example{path}"));
     request.header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap()
 }
