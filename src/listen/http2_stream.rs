@@ -37,7 +37,8 @@ pub struct Http2Stream {
     respond: SendResponse<Bytes>,
     /// Once the head of the final answer was sent.
     answer: Option<SendStream<Bytes>>,
-    written: Option<Box<ResponseHeader>>,
+    /// Its status; the fields are sent.
+    written: Option<ResponseHeader>,
     /// END_STREAM was sent.
     ended: bool,
     received: usize,
@@ -80,25 +81,22 @@ impl Http2Stream {
         if self.ended || self.written.is_some() {
             return Ok(());
         }
-        // RFC 9113, section 8.2.2.
-        for name in [&header::TRANSFER_ENCODING, &header::CONNECTION, &header::UPGRADE, &KEEP_ALIVE, &PROXY_CONNECTION]
-        {
-            if head.headers.contains_key(name) {
-                head.remove_header(name);
-            }
+        // Hardly any answer has one: to look through its names once is cheaper than to look for each of these.
+        while let Some(name) = head.headers.keys().find(|name| is_of_connection(name)).cloned() {
+            head.remove_header(&name);
         }
         if head.status.is_informational() {
             // A client of HTTP/2 knows no switch of protocols (RFC 9113, section 8.6).
-            let interim = Response::from_parts(head.as_owned_parts(), ());
+            let interim = Response::from_parts((*head).into(), ());
             return self.respond.send_informational(interim).or_err(ErrorType::WriteError, "sending an interim answer");
         }
         if !head.headers.contains_key(header::DATE) {
             head.insert_header(header::DATE, get_cached_date())?;
         }
-        let response = Response::from_parts(head.as_owned_parts(), ());
+        self.written = Some(ResponseHeader::build(head.status, Some(0))?);
+        let response = Response::from_parts((*head).into(), ());
         let answer = self.respond.send_response(response, end).or_err(ErrorType::WriteError, "sending an answer")?;
         self.answer = Some(answer);
-        self.written = Some(head);
         self.ended = end;
         Ok(())
     }
@@ -189,8 +187,10 @@ impl Http2Stream {
     }
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Whether it is a field that no message of HTTP/2 has (RFC 9113, section 8.2.2).
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade")
+}
 
 #[async_trait]
 impl Session for Http2Stream {
@@ -293,7 +293,7 @@ impl Session for Http2Stream {
     }
 
     fn response_written(&self) -> Option<&ResponseHeader> {
-        self.written.as_deref()
+        self.written.as_ref()
     }
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {

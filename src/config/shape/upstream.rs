@@ -224,7 +224,7 @@ const RETRY: Section = section(
             "hedge",
             Shape::Either(&[SWITCHED, Shape::Section(&HEDGE)]),
             "off",
-            "giving a request that waits to a second backend too; with `protocol: http1` only",
+            "giving a request that waits to a second backend too",
         ),
     ],
 );
