@@ -33,7 +33,7 @@ impl Connections {
     pub fn take(&self, protocol: Protocol, key: u64, asked: Asked) -> Option<Call> {
         match protocol {
             Protocol::Http1 => Some(Call::Http1(http1::Call::new(self.http1.take(key)?, asked))),
-            Protocol::Http2 => Some(Call::Http2(http2::Call::new(self.http2.take(key)?, asked))),
+            Protocol::Http2 => Some(Call::Http2(Box::new(http2::Call::new(self.http2.take(key)?, asked)))),
         }
     }
 
@@ -50,7 +50,9 @@ impl Connections {
     ) -> Result<Call> {
         match protocol {
             Protocol::Http1 => Ok(Call::Http1(http1::Call::new(self.http1.connect(peer).await?, asked))),
-            Protocol::Http2 => Ok(Call::Http2(http2::Call::new(self.http2.connect(peer, &keep).await?, asked))),
+            Protocol::Http2 => {
+                Ok(Call::Http2(Box::new(http2::Call::new(self.http2.connect(peer, &keep).await?, asked))))
+            }
         }
     }
 

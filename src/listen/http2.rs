@@ -98,11 +98,12 @@ where
         if poll_fn(|context| Poll::Ready(respond.poll_reset(context).is_ready())).await {
             continue;
         }
-        let session =
-            ServerSession::new_custom(Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone())));
+        let stream = Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone()));
         let (app, guard, shutdown) = (app.clone(), Active::begin(&active), shutdown.clone());
         tokio::spawn(async move {
             let _guard = guard;
+            // Made here, so that the task begins small: it is moved some times before it runs.
+            let session = ServerSession::new_custom(stream);
             // A stream is not reused.
             drop(app.proxy().process_new_http(session, &shutdown).await);
         });

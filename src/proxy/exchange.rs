@@ -282,12 +282,15 @@ impl Exchange {
         }
     }
 
-    /// While the request is still on its way it is that which is waited for.
+    /// While the request is still on its way it is that which is waited for, before the answer and after it.
     fn wait_for_upload(&self, context: &mut Context) {
-        if self.upload == Upload::Coming
-            && let Some(call) = &self.call
-            && (context.awaits_head() || call.is_complete())
-        {
+        let Some(call) = &self.call else { return };
+        let is_waited_for = match self.upload {
+            Upload::Coming => context.awaits_head() || call.is_complete(),
+            Upload::Whole => call.is_complete() && call.has_unsent(),
+            Upload::Broken => false,
+        };
+        if is_waited_for {
             context.waits_for(if call.has_unsent() { Phase::Sending } else { Phase::Request });
         }
     }
@@ -300,11 +303,11 @@ impl Exchange {
             self.upload = Upload::Whole;
         }
         let Some(call) = &mut self.call else { return Ok(()) };
-        let trailers = || listen::trailers_of(session).and_then(|all| trailers::passing(&all, context.request_rules()));
-        let follows = match ended.then(|| trailers().filter(|_| call.takes_trailers())) {
+        let trailers = if ended && call.takes_trailers() { listen::trailers_of(session) } else { None };
+        let follows = match trailers.and_then(|trailers| trailers::passing(&trailers, context.request_rules())) {
+            Some(trailers) => Follows::Trailers(trailers),
+            None if ended => Follows::End,
             None => Follows::More,
-            Some(None) => Follows::End,
-            Some(Some(trailers)) => Follows::Trailers(trailers),
         };
         Ok(call.queue_body(piece.unwrap_or_default(), follows)?)
     }

@@ -65,6 +65,7 @@ enum Stage {
 }
 
 /// What has happened to an attempt.
+#[expect(clippy::large_enum_variant, reason = "it is dealt with at once")]
 enum Said {
     Connected(Result<Call>),
     /// A head has come.
@@ -74,6 +75,7 @@ enum Said {
 }
 
 /// What has happened.
+#[expect(clippy::large_enum_variant, reason = "it is dealt with at once")]
 enum Event {
     Said(Which, Said),
     ClientGone(Box<Error>),

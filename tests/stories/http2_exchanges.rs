@@ -253,7 +253,7 @@ fn a_connection_that_its_backend_gives_up_under_load_costs_no_request() {
     let client = |number: usize| {
         let mut client = Client::connect(balancer.address).unwrap();
         for round in 0..60 {
-            let path = if (round + number) % 15 == 0 { "/goaway" } else { "/" };
+            let path = if (round + number).is_multiple_of(15) { "/goaway" } else { "/" };
             let answer = client.request("POST", path, &[], b"once").unwrap();
             assert!(answer.status == 200 && answer.text().ends_with("once"), "{number}, {round}: {answer:?}");
         }

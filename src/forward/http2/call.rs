@@ -119,6 +119,10 @@ impl Call {
         Ok(())
     }
 
+    pub(in crate::forward) fn takes_trailers(&self) -> bool {
+        self.body == Body::Follows
+    }
+
     /// Gives the head to the connection.
     fn begin(&mut self, head: Request<()>) -> Result<(), h2::Error> {
         let connection = &self.place.connection;
@@ -349,4 +353,26 @@ fn needs_no_more(error: &h2::Error) -> bool {
 
 fn in_doubt(what: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_one_however_often_it_is_said() {
+        let of = |lengths: &[&'static str]| {
+            let mut fields = HeaderMap::new();
+            for each in lengths {
+                fields.append(CONTENT_LENGTH, http::HeaderValue::from_static(each));
+            }
+            length(&fields).ok()
+        };
+        assert_eq!(of(&[]), Some(None));
+        assert_eq!(of(&["5", "5"]), Some(Some(5)));
+        assert_eq!(of(&["5, 05"]), Some(Some(5)));
+        for doubtful in [&["5", "6"][..], &["5,6"], &["-5"], &["+5"], &[""], &["99999999999999999999"]] {
+            assert_eq!(of(doubtful), None, "{doubtful:?}");
+        }
+    }
 }

@@ -37,6 +37,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// The largest head that is read, as HTTP/2 counts it.
 const HEAD: u32 = 256 * 1024;
 
+/// Streams that were ended early and are remembered for a second, since more of them may be on its way. Frames of others count
+/// as faults of the backend, of which there may be a thousand.
+const REMEMBERED: usize = 1_000;
+
 /// How often a connection is asked whether it lives. Requests could share a dead one for long.
 const PING: Duration = Duration::from_secs(20);
 
@@ -64,7 +68,7 @@ pub struct Place {
 /// Since when there has been the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// It was opened for this request.
+    /// It was opened for this request, or for others that began at the same moment.
     New,
     /// It was there before.
     Before,
@@ -80,6 +84,7 @@ impl Connection {
             .max_frame_size(FRAME)
             .max_header_list_size(HEAD)
             .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_reset_streams(REMEMBERED)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(Watched::new(stream, signs.clone()))

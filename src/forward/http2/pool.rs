@@ -79,9 +79,13 @@ impl Connections {
 
     /// A place on a connection that is there. `key` tells connections apart of which one cannot stand for the other.
     pub fn take(&self, key: u64) -> Option<Place> {
+        self.place(key, Since::Before)
+    }
+
+    fn place(&self, key: u64, since: Since) -> Option<Place> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let members = &shared.of.get(&key)?.members;
-        members.iter().filter(|member| member.may_stay()).find_map(|member| member.connection.place(Since::Before))
+        members.iter().filter(|member| member.may_stay()).find_map(|member| member.connection.place(since))
     }
 
     /// A place on a new connection, on which others have theirs too, for as long as it is kept.
@@ -108,7 +112,7 @@ impl Connections {
                 }
                 Turn::Wait(opening) => {
                     wait(opening, peer.options.total_connection_timeout).await?;
-                    if let Some(place) = self.take(keep.key) {
+                    if let Some(place) = self.place(keep.key, Since::New) {
                         return Ok(place);
                     }
                 }
@@ -189,8 +193,9 @@ impl Swept for Connections {
                 return false;
             }
             group.members.retain(|member| {
-                idle += usize::from(member.connection.idle().is_some());
-                member.may_stay() && idle <= self.most
+                let waits = member.connection.idle().is_some();
+                idle += usize::from(waits);
+                member.may_stay() && !(waits && idle > self.most)
             });
             !group.members.is_empty()
         });
