@@ -19,9 +19,9 @@ use super::deadline::{Awaited, Tick, Ticket};
 use super::gather::Gathered;
 use super::inbound::{Arrived, Inbound};
 use super::listener::Live;
-use super::scratch::{self, Read};
 use super::transport::Socket;
 use crate::failure::Reason;
+use crate::scratch::{self, Read};
 use crate::wire::Body;
 
 /// What is read ahead at a time of what is not looked at yet.
