@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{self, HeaderName};
+use http::header::{self, Entry, HeaderName};
+use http::response::Parts;
 use http::{HeaderMap, Request, Response};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, OrErr, Result};
@@ -39,7 +40,8 @@ pub struct Http2Stream {
     respond: SendResponse<Bytes>,
     /// Once the head of the final answer was sent.
     answer: Option<SendStream<Bytes>>,
-    written: Option<Box<ResponseHeader>>,
+    /// The head of the final answer, without its fields.
+    written: Option<ResponseHeader>,
     /// END_STREAM was sent.
     ended: bool,
     received: usize,
@@ -82,29 +84,30 @@ impl Http2Stream {
         interrupt_in(&self.digest)
     }
 
-    fn head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    fn head(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
         if self.ended || self.written.is_some() {
             return Ok(());
         }
+        let mut head = Parts::from(*head);
         // RFC 9113, section 8.2.2.
         for name in [&header::TRANSFER_ENCODING, &header::CONNECTION, &header::UPGRADE, &KEEP_ALIVE, &PROXY_CONNECTION]
         {
-            if head.headers.contains_key(name) {
-                head.remove_header(name);
-            }
+            head.headers.remove(name);
         }
         if head.status.is_informational() {
             // A client of HTTP/2 knows no switch of protocols (RFC 9113, section 8.6).
-            let interim = Response::from_parts(head.as_owned_parts(), ());
+            let interim = Response::from_parts(head, ());
             return self.respond.send_informational(interim).or_err(ErrorType::WriteError, "sending an interim answer");
         }
-        if !head.headers.contains_key(header::DATE) {
-            head.insert_header(header::DATE, get_cached_date())?;
+        if let Entry::Vacant(date) = head.headers.entry(header::DATE) {
+            date.insert(get_cached_date());
         }
-        let response = Response::from_parts(head.as_owned_parts(), ());
+        // Of what was written pingora's phases and ours ask for no more than the status.
+        let written = ResponseHeader::build_no_case(head.status, Some(0))?;
+        let response = Response::from_parts(head, ());
         let answer = self.respond.send_response(response, end).or_err(ErrorType::WriteError, "sending an answer")?;
         self.answer = Some(answer);
-        self.written = Some(head);
+        self.written = Some(written);
         self.ended = end;
         Ok(())
     }
@@ -332,7 +335,7 @@ impl Session for Http2Stream {
     }
 
     fn response_written(&self) -> Option<&ResponseHeader> {
-        self.written.as_deref()
+        self.written.as_ref()
     }
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {
