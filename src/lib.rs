@@ -30,6 +30,7 @@ pub mod pattern;
 pub mod proxy;
 pub mod request_id;
 pub mod route;
+mod scratch;
 pub mod server;
 pub mod snapshot;
 pub mod units;

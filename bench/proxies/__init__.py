@@ -12,7 +12,7 @@ from scenarios import BODIES
 
 from . import caddy, envoy, evenkeel, haproxy, nginx, yardstick
 from .backends import certificate, start_backends, start_special
-from .programs import ROOT, TRAFFIC, YARDSTICK_PROGRAM, wheels
+from .programs import PGO_PROGRAM, ROOT, TRAFFIC, YARDSTICK_PROGRAM, wheels
 from .site import Backends, Site
 
 NAMES = ("evenkeel", "nginx", "haproxy", "envoy", "caddy")
@@ -20,11 +20,14 @@ NAMES = ("evenkeel", "nginx", "haproxy", "envoy", "caddy")
 YARDSTICK = "yardstick"
 # Evenkeel with ten thousand routes instead of one: measured only when named.
 ROUTES = "evenkeel-routes"
-OPTIONAL = (YARDSTICK, ROUTES)
+# Evenkeel as `make release-pgo` builds it, and HAProxy with the fields that Evenkeel adds: measured only when named.
+PGO = "evenkeel-pgo"
+FIELDS = "haproxy-fields"
+OPTIONAL = (YARDSTICK, ROUTES, PGO, FIELDS)
 
 _MODULES = {
     "evenkeel": evenkeel, ROUTES: evenkeel.routes, "nginx": nginx, "haproxy": haproxy, "envoy": envoy, "caddy": caddy,
-    YARDSTICK: yardstick,
+    YARDSTICK: yardstick, PGO: evenkeel, FIELDS: haproxy.fields,
 }
 
 
@@ -54,6 +57,6 @@ def start(name, program, scratch, site, core, wrap=lambda command: command):
 
 
 __all__ = [
-    "BODIES", "Backends", "NAMES", "OPTIONAL", "ROOT", "ROUTES", "Site", "TRAFFIC", "YARDSTICK", "YARDSTICK_PROGRAM", "can",
+    "BODIES", "Backends", "FIELDS", "NAMES", "OPTIONAL", "PGO", "PGO_PROGRAM", "ROOT", "ROUTES", "Site", "TRAFFIC", "YARDSTICK", "YARDSTICK_PROGRAM", "can",
     "certificate", "start", "start_backends", "start_special", "version", "wheels",
 ]

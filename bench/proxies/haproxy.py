@@ -1,4 +1,7 @@
-"""HAProxy."""
+"""HAProxy; and one that adds the fields to each request that Evenkeel adds by default."""
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 VERSION = ["-v"]
 
@@ -17,7 +20,7 @@ def write(program, home, site):
     if behind.grpc:
         special += f"""
 frontend grpc
-    bind 127.0.0.1:{ports["grpc"]} proto h2 backlog 16384
+    bind 127.0.0.1:{ports["grpc"]} proto h2 backlog 16384{fields}
     default_backend grpc
 backend grpc
     http-reuse always
@@ -26,7 +29,7 @@ backend grpc
     if behind.websocket:
         special += f"""
 frontend websocket
-    bind 127.0.0.1:{ports["websocket"]} backlog 16384
+    bind 127.0.0.1:{ports["websocket"]} backlog 16384{fields}
     default_backend websocket
 backend websocket
     server w 127.0.0.1:{behind.websocket} check inter 5s
@@ -34,7 +37,7 @@ backend websocket
     if behind.sick:
         special += f"""
 frontend sick
-    bind 127.0.0.1:{ports["sick"]} backlog 16384
+    bind 127.0.0.1:{ports["sick"]} backlog 16384{fields}
     default_backend sick
 backend sick
     balance roundrobin
@@ -85,3 +88,10 @@ backend app
     server b 127.0.0.1:{b} check inter 5s
 {special}""")
     return [program, "-db", "-f", str(home / "haproxy.cfg")], None
+
+
+def _with_fields(program, home, site):
+    return write(program, home, replace(site, same_fields=True))
+
+
+fields = SimpleNamespace(VERSION=VERSION, write=_with_fields)

@@ -60,7 +60,7 @@ where
 /// while the connection is parked.
 fn begin<'a, P>(
     stream: Box<EdgeStream>,
-    arrived: Arrived,
+    arrived: Box<Arrived>,
     app: &'a Arc<App<P>>,
     shutdown: &'a ShutdownWatch,
 ) -> Option<(Later<'a, Option<ReusedHttpStream>>, Arc<ProxyDigest>)>

@@ -110,8 +110,12 @@ pub fn write_final(head: &ResponseHeader, framing: Framing, asked: Asked, ends: 
         Added::Chunks => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Added::NoLength => out.extend_from_slice(b"Content-Length: 0\r\n"),
     }
-    let connection: &[u8] = if ends { b"Connection: close\r\n\r\n" } else { b"Connection: keep-alive\r\n\r\n" };
-    out.extend_from_slice(connection);
+    // In HTTP/1.1 a connection that stays goes without saying (RFC 9112, section 9.3).
+    out.extend_from_slice(match (ends, asked.old) {
+        (true, _) => b"Connection: close\r\n\r\n",
+        (false, true) => b"Connection: keep-alive\r\n\r\n",
+        (false, false) => b"\r\n",
+    });
 }
 
 fn write_line(head: &ResponseHeader, out: &mut Vec<u8>) {
@@ -237,7 +241,8 @@ mod tests {
         assert_eq!(written(&head, NEW, false, true), expected);
         let chunked = answer(200, &[CHUNKED, LENGTH]);
         assert!(!written(&chunked, NEW, false, false).contains("length"));
-        assert!(written(&chunked, NEW, false, false).ends_with("GMT\r\nConnection: keep-alive\r\n\r\n"));
+        assert!(written(&chunked, NEW, false, false).ends_with("GMT\r\n\r\n"));
+        assert!(written(&answer(200, &[LENGTH]), OLD, false, false).ends_with("GMT\r\nConnection: keep-alive\r\n\r\n"));
         assert!(!written(&chunked, OLD, false, true).contains("chunked"));
         assert!(written(&answer(200, &[]), NEW, false, false).contains("\r\nTransfer-Encoding: chunked\r\n"));
         assert!(written(&answer(200, &[]), NEW, true, false).contains("\r\nContent-Length: 0\r\n"));

@@ -79,8 +79,8 @@ struct Parts<'a> {
 }
 
 impl Http1Session {
-    pub(super) fn new(stream: Box<EdgeStream>, arrived: Arrived, control: Arc<ProxyDigest>) -> Http1Session {
-        let Arrived { request, first, body, trailers, bodiless, connection, refused } = arrived;
+    pub(super) fn new(stream: Box<EdgeStream>, arrived: Box<Arrived>, control: Arc<ProxyDigest>) -> Http1Session {
+        let Arrived { request, first, body, trailers, bodiless, connection, refused } = *arrived;
         let digest = Digest { proxy_digest: Some(control), ..Digest::default() };
         let mut incoming = Incoming {
             end_untold: !bodiless && body.is_complete() && first.is_empty(),

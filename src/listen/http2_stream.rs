@@ -13,7 +13,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{self, HeaderName};
+use http::header::{self, Entry, HeaderName};
+use http::response::Parts;
 use http::{HeaderMap, Request, Response};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, OrErr, Result};
@@ -37,7 +38,7 @@ pub struct Http2Stream {
     respond: SendResponse<Bytes>,
     /// Once the head of the final answer was sent.
     answer: Option<SendStream<Bytes>>,
-    /// Its status; the fields are sent.
+    /// The head of the final answer, without its fields.
     written: Option<ResponseHeader>,
     /// END_STREAM was sent.
     ended: bool,
@@ -77,26 +78,29 @@ impl Http2Stream {
         }
     }
 
-    fn head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    fn head(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
         if self.ended || self.written.is_some() {
             return Ok(());
         }
+        let mut head = Parts::from(*head);
         // Hardly any answer has one: to look through its names once is cheaper than to look for each of these.
         while let Some(name) = head.headers.keys().find(|name| is_of_connection(name)).cloned() {
-            head.remove_header(&name);
+            head.headers.remove(name);
         }
         if head.status.is_informational() {
             // A client of HTTP/2 knows no switch of protocols (RFC 9113, section 8.6).
-            let interim = Response::from_parts((*head).into(), ());
+            let interim = Response::from_parts(head, ());
             return self.respond.send_informational(interim).or_err(ErrorType::WriteError, "sending an interim answer");
         }
-        if !head.headers.contains_key(header::DATE) {
-            head.insert_header(header::DATE, get_cached_date())?;
+        if let Entry::Vacant(date) = head.headers.entry(header::DATE) {
+            date.insert(get_cached_date());
         }
-        self.written = Some(ResponseHeader::build(head.status, Some(0))?);
-        let response = Response::from_parts((*head).into(), ());
+        // Of what was written pingora's phases and ours ask for no more than the status.
+        let written = ResponseHeader::build_no_case(head.status, Some(0))?;
+        let response = Response::from_parts(head, ());
         let answer = self.respond.send_response(response, end).or_err(ErrorType::WriteError, "sending an answer")?;
         self.answer = Some(answer);
+        self.written = Some(written);
         self.ended = end;
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::wire::{Body, Connection, Head, Limits, Reader, Target, Understood};
 /// Fields for which there is room besides the client's.
 const OURS: usize = 8;
 
-/// A request whose head is whole.
+/// A request whose head is whole. Large, and handed on a few times: it goes in a box.
 #[derive(Debug)]
 pub struct Arrived {
     /// Its head.
@@ -68,7 +68,7 @@ impl Inbound {
 
     /// Takes the next request, which began with what is held and goes on with `fresh`. None: its head is not whole yet, and
     /// all of it is held.
-    pub fn request(&mut self, fresh: &mut [u8], limits: Limits) -> Option<Arrived> {
+    pub fn request(&mut self, fresh: &mut [u8], limits: Limits) -> Option<Box<Arrived>> {
         let mut held = std::mem::take(&mut self.held);
         let first = held.is_empty();
         let bytes = if first {
@@ -93,14 +93,14 @@ impl Inbound {
     }
 
     /// Refuses the request that is arriving.
-    pub fn refuse(&mut self, reason: Reason) -> Arrived {
+    pub fn refuse(&mut self, reason: Reason) -> Box<Arrived> {
         let reader = self.reader.take().unwrap_or_default();
         refused(&reader, &self.take(), reason)
     }
 }
 
 /// A request with as much of its body as has arrived, and how many of the bytes it took.
-fn whole(reader: &mut Reader, bytes: &mut [u8], limits: Limits) -> Result<Option<(Arrived, usize)>, Reason> {
+fn whole(reader: &mut Reader, bytes: &mut [u8], limits: Limits) -> Result<Option<(Box<Arrived>, usize)>, Reason> {
     let Some(Head { length, mut body, connection }) = reader.read(bytes, limits)? else { return Ok(None) };
     let (head, rest) = bytes.split_at_mut_checked(length).ok_or(Reason::Internal)?;
     let (bodiless, mut trailers) = (body.is_complete(), Vec::new());
@@ -109,7 +109,7 @@ fn whole(reader: &mut Reader, bytes: &mut [u8], limits: Limits) -> Result<Option
     let request = request(reader, head).ok_or(Reason::BadRequest)?;
     let first = Bytes::copy_from_slice(rest.get(..decoded.data).unwrap_or_default());
     let arrived = Arrived { request, first, body, trailers, bodiless, connection, refused: None };
-    Ok(Some((arrived, length + decoded.taken)))
+    Ok(Some((Box::new(arrived), length + decoded.taken)))
 }
 
 /// A head as it is passed on: its values stay where they are, in one piece of memory.
@@ -138,7 +138,7 @@ fn request(reader: &Reader, head: &[u8]) -> Option<RequestHeader> {
 }
 
 /// What stands for a request that is refused.
-fn refused(reader: &Reader, bytes: &[u8], reason: Reason) -> Arrived {
+fn refused(reader: &Reader, bytes: &[u8], reason: Reason) -> Box<Arrived> {
     let Understood { method, target, host, accept } = reader.understood(bytes);
     let mut parts = Request::new(()).into_parts().0;
     parts.method = Method::from_bytes(method).unwrap_or_default();
@@ -148,7 +148,7 @@ fn refused(reader: &Reader, bytes: &[u8], reason: Reason) -> Arrived {
             parts.headers.insert(name, value);
         }
     }
-    Arrived {
+    Box::new(Arrived {
         request: RequestHeader::from(parts),
         first: Bytes::new(),
         body: Body::Complete,
@@ -156,7 +156,7 @@ fn refused(reader: &Reader, bytes: &[u8], reason: Reason) -> Arrived {
         bodiless: true,
         connection: Connection { ends: true, upgrade: false },
         refused: Some(reason),
-    }
+    })
 }
 
 #[cfg(test)]

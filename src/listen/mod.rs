@@ -34,7 +34,6 @@ mod listener;
 mod metered;
 mod preface;
 mod proxy_protocol;
-mod scratch;
 pub mod socket;
 mod stream;
 pub mod tls;

@@ -19,9 +19,9 @@ use super::deadline::{Awaited, Tick, Ticket};
 use super::gather::Gathered;
 use super::inbound::{Arrived, Inbound};
 use super::listener::Live;
-use super::scratch::{self, Read};
 use super::transport::Socket;
 use crate::failure::Reason;
+use crate::scratch::{self, Read};
 use crate::wire::Body;
 
 /// What is read ahead at a time of what is not looked at yet.
@@ -146,7 +146,7 @@ impl EdgeStream {
 
     /// The next request, refused if it is in doubt or its head is not whole when `due` comes. None: the client left, or said
     /// nothing.
-    pub(super) async fn request(&mut self, due: Tick) -> Option<Arrived> {
+    pub(super) async fn request(&mut self, due: Tick) -> Option<Box<Arrived>> {
         let limits = self.client.listener.settings().head_limits();
         if !self.ahead().is_empty()
             && let Some(arrived) = self.inbound.request(&mut [], limits)
@@ -176,7 +176,7 @@ impl EdgeStream {
         arrived
     }
 
-    fn head_is_late(&mut self) -> Option<Arrived> {
+    fn head_is_late(&mut self) -> Option<Box<Arrived>> {
         if self.inbound.has_begun() {
             return Some(self.inbound.refuse(Reason::RequestTimeout));
         }

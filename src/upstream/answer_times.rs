@@ -43,6 +43,11 @@ impl AnswerTimes {
         (micros > 0).then(|| Duration::from_micros(micros))
     }
 
+    /// Whether anybody has asked for them, so that they are counted.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.counts.get().is_some()
+    }
+
     /// Takes into account what was counted since the last time.
     pub(super) fn learn(&self, now: Instant) {
         let Some(counts) = self.counts.get() else { return };

@@ -223,6 +223,11 @@ impl Conduct {
         }
     }
 
+    /// Whether anything was counted since the last window.
+    pub fn has_window(&self) -> bool {
+        self.served.load(Ordering::Relaxed) > 0 || self.failed.load(Ordering::Relaxed) > 0
+    }
+
     /// Requests of the last window; counting begins anew.
     pub fn take_window(&self) -> Window {
         Window { served: self.served.swap(0, Ordering::Relaxed), failed: self.failed.swap(0, Ordering::Relaxed) }

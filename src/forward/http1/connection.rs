@@ -1,6 +1,5 @@
 //! One connection to a backend: what waits to be sent over it, and how it is read.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,12 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use pingora_core::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use crate::forward::call::{Follows, Misfit, Outgoing};
-
-/// What is read at a time, and so what is held of an answer whose client does not read.
-const PIECE: usize = 32 * 1024;
+use crate::scratch;
 
 /// A piece of a body that is as small is copied behind what waits: one slice is written faster than three.
 const SMALL: usize = 1024;
@@ -22,10 +19,6 @@ const CRLF: &[u8] = b"\r\n";
 const NO_MORE_CHUNKS: &[u8] = b"0\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const CRLF_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into_boxed_slice());
-}
 
 /// How a request's body is framed (RFC 9112, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +129,11 @@ impl Connection {
         self.tail.advance((wrote - of_head - of_body).min(self.tail.len()));
     }
 
-    /// Reads what has come; nothing where the backend says no more.
+    /// Reads what has come, 64 KiB at most; nothing where the backend says no more.
     pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-            Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+        scratch::poll_read(&mut self.stream, context, usize::MAX, |mut read| {
+            let all = read.bytes().len();
+            read.take(all)
         })
     }
 }
