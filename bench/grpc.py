@@ -5,8 +5,8 @@ Nothing of what the proxy sends is understood but where a stream ends.
 
 import socket
 import struct
-import threading
 
+import origin
 import processes
 
 DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
@@ -62,23 +62,8 @@ class Frames:
                 return stream
 
 
-class Origin:
-    """Listens until closed; `settle` is called between a call and its answer."""
-
-    def __init__(self, settle):
-        self.settle, self.open = settle, []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.open.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+class Origin(origin.Origin):
+    """The same as of HTTP/1.1, for calls."""
 
     def _serve(self, connection):
         frames = Frames(connection)
@@ -95,10 +80,6 @@ class Origin:
                 )
         except (OSError, EOFError):
             connection.close()
-
-    def close(self):
-        for each in [self.listener, *self.open]:
-            each.close()
 
 
 def ask(pids, port, count):

@@ -1,8 +1,7 @@
 //! What is changed in the head of a message on its way, in both directions.
 //!
-//! Requests: the hop-by-hop fields (RFC 9110, section 7.6.1) are gone already ([`http1::request`](super::http1::request), or
-//! pingora for HTTP/2); here cookies that HTTP/2 split become one field (RFC 9113, section 8.2.3), and the fields that tell who
-//! asked are set ([`Origin`]).
+//! Requests: the hop-by-hop fields (RFC 9110, section 7.6.1) are gone already ([`hops`](super::hops)); here cookies that HTTP/2
+//! split become one field (RFC 9113, section 8.2.3), and the fields that tell who asked are set ([`Origin`]).
 //! Responses: hop-by-hop fields go; the rest, `Date` and `Server` among it, is passed on.
 
 use bytes::Bytes;

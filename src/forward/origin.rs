@@ -29,8 +29,7 @@ pub struct Origin<'a> {
     pub host: Option<&'a HeaderValue>,
     /// The request's identifier.
     pub id: RequestId,
-    /// Whether the client has said that it reads trailers. pingora removes that from a request on its way, though
-    /// those of HTTP/2 backends pass, and gRPC depends on it.
+    /// Whether the client has said that it reads trailers. The field was one of its connection, and is gone; gRPC depends on it.
     pub trailers: bool,
 }
 

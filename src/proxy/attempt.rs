@@ -15,6 +15,7 @@ use crate::config::{Protocol, Retry};
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
 use crate::forward::deadline::{Limits, Phase};
+use crate::forward::http2::OfAnother;
 use crate::forward::{answer, peer, retry};
 use crate::upstream::UnderWay;
 use crate::upstream::backend::Backend;
@@ -404,6 +405,8 @@ impl Context {
         if let (Some(attempt), Some(destination)) = (&self.attempt, self.destination())
             && let Some(thresholds) = destination.upstream.thresholds()
             && reason != Reason::Internal
+            // One connection that fails is one verdict, however many wait for it.
+            && !error.root_cause().is::<OfAnother>()
         {
             let state = &attempt.in_flight.backend.state;
             state.observe(Verdict::Failed, thresholds, error.etype().as_str(), Instant::now());

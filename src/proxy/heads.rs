@@ -1,5 +1,4 @@
-//! What becomes of heads on their way. Both loops come here: pingora's through its phases, [`exchange`](super::exchange) without
-//! the boxed future that each of those is.
+//! What becomes of heads on their way: what pingora's phases are for, without the boxed future that each of those is.
 
 use http::StatusCode;
 use http::request::Parts;

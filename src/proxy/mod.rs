@@ -111,7 +111,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    /// Every request that comes so far was served before; pingora would ask this for its own attempts.
+    /// What pingora would ask for an attempt of its own. [`exchange`] does the same, and connects only where no connection is kept.
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         context.begin_attempt(session).await?;
         context.peer().map(Box::new)

@@ -15,6 +15,7 @@ use crate::support::client::Client;
 use crate::support::frames::{END_STREAM, End, Http2, frame};
 use crate::support::origin2::{Origin2, begin, whole};
 use crate::support::{Balancer, eventually};
+use crate::timeouts::black_hole;
 
 /// Says the same for as long as there is room for it, and counts its bytes.
 async fn endless(mut answer: SendStream<Bytes>, said: Arc<AtomicUsize>) {
@@ -243,6 +244,26 @@ fn requests_that_begin_at_the_same_moment_go_over_one_connection() {
         assert_eq!(client.outcome(2 * stream + 1).status, Some(200), "{stream}");
     }
     assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_connection_that_does_not_come_fails_all_who_wait_for_it_at_once() {
+    let (hole, _waiting) = black_hole();
+    let balancer = Balancer::before([hole.local_addr().unwrap()])
+        .top("threads: 1")
+        .upstream("protocol: http2, health_check: off, outlier_detection: off, retry: off, timeouts: { connect: 1s }")
+        .start();
+    let began = Instant::now();
+    let mut client = Http2::connect(balancer.address);
+    for stream in 0..20 {
+        client.get(2 * stream + 1, "/");
+    }
+    for stream in 0..20 {
+        let outcome = client.outcome(2 * stream + 1);
+        assert_eq!(outcome.status, Some(504), "{outcome:?}");
+        assert!(outcome.text().contains("connect_timeout"), "{}", outcome.text());
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -12,4 +12,4 @@ mod watched;
 
 pub use call::Call;
 pub use connection::Place;
-pub use pool::Connections;
+pub use pool::{Connections, OfAnother};

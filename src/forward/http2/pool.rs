@@ -71,6 +71,13 @@ impl Member {
     }
 }
 
+impl Group {
+    /// The connection that somebody opens now. Whoever was to may have left.
+    fn under_way(&self) -> Option<&watch::Receiver<Opening>> {
+        self.opening.as_ref().filter(|opening| opening.has_changed().is_ok())
+    }
+}
+
 impl Connections {
     /// None yet, and never more than `most` that wait.
     pub fn new(connector: Arc<TransportConnector>, most: usize) -> Connections {
@@ -120,19 +127,21 @@ impl Connections {
         }
     }
 
-    fn turn<O: Owner + 'static>(&self, keep: &Keep<'_, O>) -> Turn {
+    fn turn<O: Owner + 'static>(self: &Arc<Self>, keep: &Keep<'_, O>) -> Turn {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let group = shared.group(keep);
-        // Whoever was to open it may have left. The first of the places is its own.
-        let under_way = |opening: &watch::Receiver<Opening>| opening.has_changed().is_ok();
-        if let Some(opening) = group.opening.as_ref().filter(|opening| under_way(opening))
+        // The first of the places is that of whoever opens it.
+        if let Some(opening) = group.under_way().cloned()
             && group.waiting < STREAMS - 1
         {
             group.waiting += 1;
-            return Turn::Wait(opening.clone());
+            return Turn::Wait(opening);
         }
         let (sender, opening) = watch::channel(Opening::NotYet);
         (group.opening, group.waiting) = (Some(opening), 0);
+        if !std::mem::replace(&mut shared.swept, true) {
+            keep_sweeping(self);
+        }
         Turn::Open(sender)
     }
 
@@ -148,12 +157,9 @@ impl Connections {
         connection.place(Since::New).ok_or_else(full)
     }
 
-    fn share<O: Owner + 'static>(self: &Arc<Self>, place: &Place, keep: &Keep<'_, O>) {
+    fn share<O: Owner + 'static>(&self, place: &Place, keep: &Keep<'_, O>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.group(keep).members.push(Member { connection: place.connection.clone(), limit: keep.limit });
-        if !std::mem::replace(&mut shared.swept, true) {
-            keep_sweeping(self);
-        }
     }
 }
 
@@ -181,8 +187,20 @@ async fn wait(mut opening: watch::Receiver<Opening>, limit: Option<Duration>) ->
 }
 
 fn failed(kind: ErrorType) -> Box<Error> {
-    Error::explain(kind, "waiting for a connection that others share").into_up()
+    Error::because(kind, "waiting for a connection", OfAnother).into_up()
 }
+
+/// What a connection has failed of was another request's, which tells of it.
+#[derive(Debug)]
+pub struct OfAnother;
+
+impl std::fmt::Display for OfAnother {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("another request was to open it")
+    }
+}
+
+impl std::error::Error for OfAnother {}
 
 impl Swept for Connections {
     fn sweep(&self) -> bool {
@@ -197,7 +215,7 @@ impl Swept for Connections {
                 idle += usize::from(waits);
                 member.may_stay() && !(waits && idle > self.most)
             });
-            !group.members.is_empty()
+            !group.members.is_empty() || group.under_way().is_some()
         });
         shared.swept = !shared.of.is_empty();
         shared.swept
