@@ -28,7 +28,7 @@ RELOAD ?=
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites run test check fmt lint doc release daemon upgrade reload stop \
         load-wrk load-h2load load-oha yardstick traffic bench bench-quick bench-scale soak abuse resilience measure-reload measure-picks \
-        plots release-pgo audit
+        plots profile audit
 
 help: ## List what can be made (this is the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,11 +66,11 @@ lint: prerequisites ## Clippy on everything, warnings are errors
 doc: prerequisites ## Build the library's documentation; a broken link is an error
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-release-pgo: prerequisites ## Build it with what a load on this machine tells about it (profile-guided; some 10 minutes)
-	scripts/release-pgo
-
 release: prerequisites ## Build target/release/evenkeel as it is shipped
-	$(CARGO) build --release --locked
+	scripts/release
+
+profile: prerequisites ## Take anew the profile by which releases are arranged, dist/evenkeel.profdata.gz (some 10 minutes)
+	scripts/profile
 
 daemon: release ## Start it in the background (CONF=conf/evenkeel.yaml)
 	$(EVENKEEL) -d -c $(CONF)

@@ -12,7 +12,7 @@ from proxies import ROOT
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 TITLES = {
     "evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "caddy": "Caddy",
-    "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes", "evenkeel-pgo": "Evenkeel, by a profile",
+    "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes",
     "haproxy-fields": "HAProxy, same fields",
 }
 

@@ -12,7 +12,7 @@ from scenarios import BODIES
 
 from . import caddy, envoy, evenkeel, haproxy, nginx, yardstick
 from .backends import certificate, start_backends, start_special
-from .programs import PGO_PROGRAM, ROOT, TRAFFIC, YARDSTICK_PROGRAM, wheels
+from .programs import ROOT, TRAFFIC, YARDSTICK_PROGRAM, wheels
 from .site import Backends, Site
 
 NAMES = ("evenkeel", "nginx", "haproxy", "envoy", "caddy")
@@ -20,14 +20,13 @@ NAMES = ("evenkeel", "nginx", "haproxy", "envoy", "caddy")
 YARDSTICK = "yardstick"
 # Evenkeel with ten thousand routes instead of one: measured only when named.
 ROUTES = "evenkeel-routes"
-# Evenkeel as `make release-pgo` builds it, and HAProxy with the fields that Evenkeel adds: measured only when named.
-PGO = "evenkeel-pgo"
+# HAProxy with the fields that Evenkeel adds: measured only when named.
 FIELDS = "haproxy-fields"
-OPTIONAL = (YARDSTICK, ROUTES, PGO, FIELDS)
+OPTIONAL = (YARDSTICK, ROUTES, FIELDS)
 
 _MODULES = {
     "evenkeel": evenkeel, ROUTES: evenkeel.routes, "nginx": nginx, "haproxy": haproxy, "envoy": envoy, "caddy": caddy,
-    YARDSTICK: yardstick, PGO: evenkeel, FIELDS: haproxy.fields,
+    YARDSTICK: yardstick, FIELDS: haproxy.fields,
 }
 
 
@@ -57,6 +56,6 @@ def start(name, program, scratch, site, core, wrap=lambda command: command):
 
 
 __all__ = [
-    "BODIES", "Backends", "FIELDS", "NAMES", "OPTIONAL", "PGO", "PGO_PROGRAM", "ROOT", "ROUTES", "Site", "TRAFFIC", "YARDSTICK", "YARDSTICK_PROGRAM", "can",
+    "BODIES", "Backends", "FIELDS", "NAMES", "OPTIONAL", "ROOT", "ROUTES", "Site", "TRAFFIC", "YARDSTICK", "YARDSTICK_PROGRAM", "can",
     "certificate", "start", "start_backends", "start_special", "version", "wheels",
 ]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 YARDSTICK_PROGRAM = ROOT / "target" / "release" / "examples" / "yardstick"
-PGO_PROGRAM = ROOT / "target" / "release-pgo" / "evenkeel"
 TRAFFIC = ROOT / "target" / "release" / "examples" / "traffic"
 
 WHEELS = {

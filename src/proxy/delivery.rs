@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use crate::forward::call::Outgoing;
 use crate::upstream::queue::Queue;
 
-/// How long a client may take nothing while others wait for a place: a piece of an answer, at most 32 KiB, that is under
+/// How long a client may take nothing while others wait for a place: a piece of an answer, at most 64 KiB, that is under
 /// way for longer is none of a client that is merely far away.
 const IN_THE_WAY: Duration = Duration::from_secs(1);
 

@@ -22,7 +22,7 @@ use super::connection::{Place, Since};
 use super::request;
 use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part};
 
-/// What is held of an answer, but for the frame that makes it more.
+/// With so much of an answer no more of it is taken: with a frame that makes it more it is twice as much at most.
 const PIECE: usize = 32 * 1024;
 
 /// See the module's documentation.

@@ -28,8 +28,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 #[expect(clippy::cast_possible_truncation, reason = "a hundred")]
 const CONNECTION_WINDOW: u32 = STREAMS as u32 * STREAM_WINDOW;
 
-/// The largest frame of a body that is taken: what is passed on at a time.
-const FRAME: u32 = 64 * 1024;
+/// The largest frame of a body that is taken.
+const FRAME: u32 = 32 * 1024;
 
 /// What waits of a request's body while the backend takes no more of it.
 const SEND_BUFFER: usize = 64 * 1024;
