@@ -255,7 +255,7 @@ impl Exchange {
                         context.waits_for(Phase::FirstByte);
                     }
                 }
-                // Nothing more is expected, so it is over with this connection.
+                // Nothing more is expected: it is over with this connection, or the backend needs no more of the request.
                 Event::Came(_) if answered => self.upload = Upload::Broken,
                 Event::Came(Ok(())) => {
                     if self.answer(proxy, session, context, backend).await? {
@@ -320,7 +320,7 @@ impl Exchange {
         context: &mut Context,
         backend: &Arc<Backend>,
     ) -> Result<bool> {
-        let mut tasks = Vec::with_capacity(2);
+        let mut tasks = Vec::with_capacity(3);
         let came = self.parts(proxy, session, context, &mut tasks)?;
         self.release(proxy, context, backend);
         if !tasks.is_empty() {

@@ -41,11 +41,18 @@ const HEAD: u32 = 256 * 1024;
 /// as faults of the backend, of which there may be a thousand.
 const REMEMBERED: usize = 1_000;
 
-/// How often a connection is asked whether it lives. Requests could share a dead one for long.
-const PING: Duration = Duration::from_secs(20);
+/// How a connection is asked whether it lives. Requests could share a dead one for long.
+#[derive(Clone, Copy, Debug)]
+pub struct Pings {
+    every: Duration,
+    /// How long it has to say so.
+    within: Duration,
+}
 
-/// How long it has to say so.
-const PONG: Duration = Duration::from_secs(5);
+impl Pings {
+    /// What all connections are asked like.
+    pub const USUAL: Pings = Pings { every: Duration::from_secs(20), within: Duration::from_secs(5) };
+}
 
 /// See the module's documentation.
 pub struct Connection {
@@ -76,7 +83,7 @@ pub enum Since {
 
 impl Connection {
     /// Begins to speak over a stream. The backend is not waited for.
-    pub(super) async fn begin(stream: Stream, scheme: Scheme) -> Result<Arc<Connection>> {
+    pub(super) async fn begin(stream: Stream, scheme: Scheme, pings: Pings) -> Result<Arc<Connection>> {
         let signs = Arc::new(Signs::default());
         let (sender, frames) = Builder::new()
             .enable_push(false)
@@ -90,7 +97,7 @@ impl Connection {
             .handshake(Watched::new(stream, signs.clone()))
             .await
             .or_err(ErrorType::HandshakeError, "beginning HTTP/2")?;
-        tokio::spawn(drive(frames, signs.clone()));
+        tokio::spawn(drive(frames, signs.clone(), pings));
         Ok(Arc::new(Connection {
             sender,
             signs,
@@ -144,10 +151,10 @@ impl Drop for Place {
 
 /// Sends and receives for all that are on the connection, until it ends: by its backend, by silence, or when nobody holds it
 /// any more.
-async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>) {
+async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>, Pings { every, within }: Pings) {
     let mut pings = frames.ping_pong();
     let mut frames = pin!(frames);
-    let mut timer = pin!(tokio::time::sleep(PING));
+    let mut timer = pin!(tokio::time::sleep(every));
     let mut asked = false;
     poll_fn(|task| {
         if frames.as_mut().poll(task).is_ready() {
@@ -159,7 +166,7 @@ async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>) {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(_)) => {
                     asked = false;
-                    timer.as_mut().reset(tokio::time::Instant::now() + PING);
+                    timer.as_mut().reset(tokio::time::Instant::now() + every);
                 }
                 Poll::Pending => {}
             }
@@ -168,7 +175,7 @@ async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>) {
                 return Poll::Ready(());
             }
             asked = true;
-            timer.as_mut().reset(tokio::time::Instant::now() + PONG);
+            timer.as_mut().reset(tokio::time::Instant::now() + within);
         }
     })
     .await;
@@ -178,5 +185,58 @@ async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>) {
 impl std::fmt::Debug for Place {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Place").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pings(every: u64, within: u64) -> Pings {
+        Pings { every: Duration::from_millis(every), within: Duration::from_millis(within) }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_given_up_whose_backend_does_not_say_that_it_lives() {
+        let (ours, silent) = tokio::io::duplex(1 << 16);
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(10, 50)).await.unwrap();
+        assert!(connection.place(Since::New).is_some());
+        let given_up = async {
+            while connection.place(Since::Before).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), given_up).await.unwrap();
+        drop(silent);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_lives_is_asked_again_and_again() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let mut backend = h2::server::handshake(theirs).await.unwrap();
+            while backend.accept().await.is_some() {}
+        });
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(5, 10_000)).await.unwrap();
+        let before = connection.signs().writes();
+        let asked_often = async {
+            while connection.signs().writes() < before + 10 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), asked_often).await.unwrap();
+        assert!(connection.place(Since::Before).is_some());
+    }
+
+    #[tokio::test]
+    async fn there_are_as_many_places_as_streams_and_what_is_left_is_taken_again() {
+        let (ours, _theirs) = tokio::io::duplex(1 << 16);
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, Pings::USUAL).await.unwrap();
+        let mut places: Vec<_> = (0..STREAMS).map(|_| connection.place(Since::New).unwrap()).collect();
+        assert!(connection.place(Since::Before).is_none() && connection.idle().is_none());
+        places.pop();
+        assert!(connection.place(Since::Before).is_some());
+        drop(places);
+        assert!(connection.idle().is_some_and(|idle| idle < Duration::from_secs(60)));
     }
 }

@@ -8,6 +8,7 @@ mod call;
 mod connection;
 mod pool;
 mod request;
+mod response;
 mod watched;
 
 pub use call::Call;

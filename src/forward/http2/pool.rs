@@ -15,7 +15,7 @@ use pingora::{Error, ErrorType, Result};
 use pingora_core::connectors::TransportConnector;
 use tokio::sync::watch;
 
-use super::connection::{Connection, Place, STREAMS, Since};
+use super::connection::{Connection, Pings, Place, STREAMS, Since};
 use crate::forward::kept::{Keep, Owner, Swept, keep_sweeping};
 
 /// See the module's documentation.
@@ -152,7 +152,7 @@ impl Connections {
             return Error::e_explain(ErrorType::HandshakeError, what).map_err(Error::into_up);
         }
         let scheme = if peer.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
-        let connection = Connection::begin(stream, scheme).await.map_err(Error::into_up)?;
+        let connection = Connection::begin(stream, scheme, Pings::USUAL).await.map_err(Error::into_up)?;
         let full = || Error::explain(ErrorType::ConnectionClosed, "a new connection without a place").into_up();
         connection.place(Since::New).ok_or_else(full)
     }
