@@ -400,3 +400,28 @@ fn a_body_that_is_too_large_on_its_way_ends_its_stream_alone() {
     assert_eq!(client.outcome(1).status, Some(413));
     eventually("its stream is ended", || resets.load(Ordering::SeqCst) == 1, String::new);
 }
+
+#[test]
+fn clients_that_leave_in_the_middle_of_answers_cost_no_connection() {
+    const CLIENTS: usize = 8;
+    let (origin, _) = talkative();
+    let balancer = before(&origin, "");
+    assert_eq!(balancer.get("/").text(), "fine");
+    let client = || {
+        for _ in 0..200 {
+            let mut client = Client::connect(balancer.address).unwrap();
+            client.send(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            client.read_exact(&mut [0; 100]).unwrap();
+            client.reset();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(client);
+        }
+    });
+    let taken = format!("evenkeel_backend_in_flight{{upstream=\"app\",backend=\"{}\"}}", origin.address);
+    eventually("all have left", || balancer.metric(&taken) == 0.0, || balancer.metric(&taken).to_string());
+    assert_eq!(balancer.get("/").text(), "fine");
+    assert_eq!(origin.connections(), 1);
+}
