@@ -250,14 +250,15 @@ impl Context {
         attempt.interim += u32::from(response.status.is_informational());
         let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
-            attempt.first_byte.get_or_insert(self.began.elapsed());
+            let now = Instant::now();
+            attempt.first_byte.get_or_insert(now.saturating_duration_since(self.began));
             let outcome = Outcome::of(status, &response.headers);
-            attempt.in_flight.judge(outcome, Instant::now());
+            attempt.in_flight.judge(outcome, now);
             attempt.switched = status == StatusCode::SWITCHING_PROTOCOLS;
             if attempt.switched {
                 attempt.in_flight.becomes_tunnel();
             }
-            if self.is_left(session, status) {
+            if self.is_left(session, status, now) {
                 return Error::e_explain(ErrorType::HTTPStatus(status.as_u16()), "another backend is asked")
                     .map_err(Error::into_up);
             }
@@ -270,7 +271,7 @@ impl Context {
 
     /// Whether the answer of this status is left, since another backend may have a better one: one that was asked too, or one that
     /// may be, which takes a retry.
-    fn is_left(&mut self, session: &Session, status: StatusCode) -> bool {
+    fn is_left(&mut self, session: &Session, status: StatusCode, now: Instant) -> bool {
         let declined = retry::Declined {
             status,
             idempotent: session.req_header().method.is_idempotent(),
@@ -278,7 +279,6 @@ impl Context {
         };
         let Some(destination) = self.destination() else { return false };
         let Some(rules) = destination.retry else { return false };
-        let now = Instant::now();
         let has_rival = self.race.has_rival();
         let is_left = session.response_written().is_none()
             && retry::may_be_asked_elsewhere(declined, rules.on)
