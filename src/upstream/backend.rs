@@ -207,6 +207,8 @@ impl State {
         let turned = self.standing.forgive(against).is_some();
         if turned {
             self.added(now);
+            // It may be another process by now, and what it was before is no reason to leave it alone.
+            self.latency.forget();
         }
         if turned || against == Against::Drained {
             self.group.turned();

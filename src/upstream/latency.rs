@@ -40,6 +40,11 @@ impl SharedLatency {
         }
     }
 
+    /// Nothing is known of it any more.
+    pub fn forget(&self) {
+        self.0.store(Latency::UNKNOWN, Ordering::Relaxed);
+    }
+
     fn change(&self, next: impl Fn(Option<Latency>) -> Latency) {
         let changed = self
             .0

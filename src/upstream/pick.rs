@@ -519,6 +519,26 @@ mod tests {
 
     const FAILED: Outcome = Outcome::Failed { retry_after: None };
 
+    #[test]
+    fn whoever_comes_back_is_not_left_alone_for_what_it_was_before() {
+        let upstream = watched(&[0, 0, 0], |config| config.balance = config::Balance::PeakEwma);
+        let now = Instant::now();
+        let share = |upstream: &Upstream| {
+            let served = |_| {
+                let mut picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap();
+                picked.sent(None, now);
+                picked.judge(Outcome::Served, now + Duration::from_millis(20));
+                picked.index
+            };
+            (0..300).map(served).filter(|place| *place == 0).count()
+        };
+        upstream.backends[0].state.latency.observe(Outcome::Unreachable, Duration::ZERO, upstream.state.tick(now));
+        assert!(share(&upstream) < 10, "it has just failed");
+        out(&upstream, &[0]);
+        upstream.backends[0].state.forgive(Against::Unreachable, now);
+        assert!((60..140).contains(&share(&upstream)));
+    }
+
     fn fails(place: usize) -> impl Fn(&Upstream, Instant) -> usize {
         move |upstream, now| {
             let mut picked = upstream.pick(&Tried::default(), Affinity::default(), Arrival::New, now).unwrap();
