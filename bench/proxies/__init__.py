@@ -40,9 +40,10 @@ def version(name, program):
 
 def can(name, scenario):
     """Whether this proxy is measured in it: the bare one has nothing to configure."""
-    return scenario.listener in getattr(_MODULES[name], "LISTENERS", (scenario.listener,)) and not (
-        scenario.access_log and name in OPTIONAL
-    )
+    module = _MODULES[name]
+    listens = scenario.listener in getattr(module, "LISTENERS", (scenario.listener,))
+    asked = scenario.path in getattr(module, "PATHS", (scenario.path,))
+    return listens and asked and not (scenario.access_log and name in OPTIONAL)
 
 
 def start(name, program, scratch, site, core, wrap=lambda command: command):

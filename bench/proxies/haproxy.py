@@ -94,4 +94,5 @@ def _with_fields(program, home, site):
     return write(program, home, replace(site, same_fields=True))
 
 
-fields = SimpleNamespace(VERSION=VERSION, write=_with_fields)
+# Where a request is nothing but its fields.
+fields = SimpleNamespace(VERSION=VERSION, write=_with_fields, LISTENERS=("plain", "tls", "grpc"), PATHS=("/",))
