@@ -462,7 +462,9 @@ impl Context {
             && !matches!(reason, Reason::RequestTimeout | Reason::BadRequest | Reason::BodyTooLarge)
         {
             attempt.in_flight.backend.state.count_failure(reason);
-            if !matches!(reason, Reason::ClientGone | Reason::Internal) {
+            // A connection that ends in order, or fails, is no failure of each request that would have gone over it.
+            let judged = progress != retry::Progress::Refused && !error.root_cause().is::<OfAnother>();
+            if judged && !matches!(reason, Reason::ClientGone | Reason::Internal) {
                 // That a port accepts connections without speaking TLS no health check over TCP sees.
                 let unreachable = matches!(progress, retry::Progress::NotConnected | retry::Progress::NotAccepted)
                     && reason != Reason::TlsFailed;

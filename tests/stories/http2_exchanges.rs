@@ -141,6 +141,24 @@ fn an_answer_before_the_end_of_the_request_reaches_the_client_whole() {
 }
 
 #[test]
+fn an_answer_that_its_backend_ends_without_an_end_is_no_whole_answer() {
+    let origin = Origin2::start(|_, mut respond| async move {
+        let mut answer = begin(&mut respond, 200);
+        answer.send_data(Bytes::from_static(b"half a page"), false).unwrap();
+        // The library takes back with the reset what has not left: then it is a 502.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        answer.send_reset(Reason::NO_ERROR);
+    });
+    let balancer = before(&origin, ", retry: off");
+    let mut client = Http2::connect(balancer.address);
+    client.get(1, "/");
+    let outcome = client.outcome(1);
+    assert!(outcome.status == Some(502) || matches!(outcome.end, End::Reset(_)), "{outcome:?}");
+    let answer = Client::connect(balancer.address).unwrap().request("GET", "/", &[], b"");
+    assert!(answer.as_ref().is_ok_and(|answer| answer.status == 502) || answer.is_err(), "{answer:?}");
+}
+
+#[test]
 fn a_length_that_does_not_come_is_no_whole_answer() {
     let origin = Origin2::start(|request, mut respond| async move {
         let head = Response::builder().header("content-length", "5").body(()).unwrap();

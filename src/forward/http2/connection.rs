@@ -37,21 +37,45 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// The largest head that is read, as HTTP/2 counts it.
 const HEAD: u32 = 256 * 1024;
 
-/// Streams that were ended early and are remembered for a second, since more of them may be on its way. Frames of others count
-/// as faults of the backend, of which there may be a thousand.
+/// Streams that were ended early and are remembered for a second, since more of them may be on its way.
 const REMEMBERED: usize = 1_000;
 
-/// How a connection is asked whether it lives. Requests could share a dead one for long.
+/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait for their clients, who are not
+/// those that pay for it: others share the connection. As many as fit the windows of all streams, were each of 64 bytes.
+const TINY_PIECES: usize = 3 * CONNECTION_WINDOW as usize;
+
+/// Requests that a connection serves in its life. There are half as many numbers of streams as 31 bits have (RFC 9113, section
+/// 5.1.1).
+const LIFE: u64 = 1 << 29;
+
+/// How a connection is asked whether it lives, where requests are on it and nothing comes. They could share a dead one for long.
+///
+/// Backends count pings as abuse that come more often than every five minutes and with nothing said in between
+/// (gRPC's servers take two of them): so a silence is asked about once, and again after longer.
 #[derive(Clone, Copy, Debug)]
 pub struct Pings {
+    /// How long nothing has come.
     every: Duration,
-    /// How long it has to say so.
+    /// How long it has to say something.
     within: Duration,
+    /// How many times `every` go by in a silence before it is asked again.
+    again: u32,
 }
 
 impl Pings {
     /// What all connections are asked like.
-    pub const USUAL: Pings = Pings { every: Duration::from_secs(20), within: Duration::from_secs(5) };
+    pub const USUAL: Pings = Pings { every: Duration::from_secs(20), within: Duration::from_secs(5), again: 18 };
+}
+
+/// What is known of the life of a connection.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    /// Something has come, or nothing is waited for.
+    Heard,
+    /// It was asked.
+    Asked,
+    /// It has said that it lives, and nothing else for so many times `every`.
+    Answered(u32),
 }
 
 /// See the module's documentation.
@@ -60,7 +84,9 @@ pub struct Connection {
     signs: Arc<Signs>,
     scheme: Scheme,
     /// Requests that are on it.
-    streams: AtomicUsize,
+    streams: Arc<AtomicUsize>,
+    /// Requests that it has had.
+    given: AtomicU64,
     born: Instant,
     /// Since when it has been without any, in milliseconds of its life.
     idle_since: AtomicU64,
@@ -92,17 +118,22 @@ impl Connection {
             .max_header_list_size(HEAD)
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_reset_streams(REMEMBERED)
+            // What the library finds wrong with an answer ends that answer, however often: the backend is ours.
+            .max_local_error_reset_streams(None)
+            .data_frame_budget(TINY_PIECES)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(Watched::new(stream, signs.clone()))
             .await
             .or_err(ErrorType::HandshakeError, "beginning HTTP/2")?;
-        tokio::spawn(drive(frames, signs.clone(), pings));
+        let streams = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(drive(frames, signs.clone(), streams.clone(), pings));
         Ok(Arc::new(Connection {
             sender,
             signs,
             scheme,
-            streams: AtomicUsize::new(0),
+            streams,
+            given: AtomicU64::new(0),
             born: Instant::now(),
             idle_since: AtomicU64::new(0),
         }))
@@ -116,6 +147,9 @@ impl Connection {
         let most = STREAMS.min(self.sender.current_max_send_streams());
         let more = |taken: usize| (taken < most).then(|| taken + 1);
         self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        if self.given.fetch_add(1, Ordering::Relaxed) + 1 >= LIFE {
+            self.signs.close();
+        }
         Some(Place { connection: self.clone(), since })
     }
 
@@ -151,11 +185,11 @@ impl Drop for Place {
 
 /// Sends and receives for all that are on the connection, until it ends: by its backend, by silence, or when nobody holds it
 /// any more.
-async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>, Pings { every, within }: Pings) {
+async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>, streams: Arc<AtomicUsize>, asks: Pings) {
     let mut pings = frames.ping_pong();
     let mut frames = pin!(frames);
-    let mut timer = pin!(tokio::time::sleep(every));
-    let mut asked = false;
+    let mut timer = pin!(tokio::time::sleep(asks.every));
+    let (mut life, mut heard) = (Life::Heard, signs.reads());
     poll_fn(|task| {
         if frames.as_mut().poll(task).is_ready() {
             return Poll::Ready(());
@@ -165,17 +199,29 @@ async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>, Pings { ev
             match pings.poll_pong(task) {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(_)) => {
-                    asked = false;
-                    timer.as_mut().reset(tokio::time::Instant::now() + every);
+                    (life, heard) = (Life::Answered(0), signs.reads());
+                    timer.as_mut().reset(tokio::time::Instant::now() + asks.every);
                 }
                 Poll::Pending => {}
             }
             ready!(timer.as_mut().poll(task));
-            if asked || pings.send_ping(Ping::opaque()).is_err() {
-                return Poll::Ready(());
-            }
-            asked = true;
-            timer.as_mut().reset(tokio::time::Instant::now() + within);
+            let reads = signs.reads();
+            let waited_for = streams.load(Ordering::Relaxed) > 0;
+            let mut wait = asks.every;
+            life = match life {
+                _ if std::mem::replace(&mut heard, reads) != reads => Life::Heard,
+                Life::Asked => return Poll::Ready(()),
+                Life::Answered(times) if times < asks.again => Life::Answered(times + 1),
+                Life::Heard | Life::Answered(_) if !waited_for => Life::Heard,
+                Life::Heard | Life::Answered(_) => {
+                    if pings.send_ping(Ping::opaque()).is_err() {
+                        return Poll::Ready(());
+                    }
+                    wait = asks.within;
+                    Life::Asked
+                }
+            };
+            timer.as_mut().reset(tokio::time::Instant::now() + wait);
         }
     })
     .await;
@@ -192,15 +238,15 @@ impl std::fmt::Debug for Place {
 mod tests {
     use super::*;
 
-    fn pings(every: u64, within: u64) -> Pings {
-        Pings { every: Duration::from_millis(every), within: Duration::from_millis(within) }
+    fn pings(every: u64, within: u64, again: u32) -> Pings {
+        Pings { every: Duration::from_millis(every), within: Duration::from_millis(within), again }
     }
 
     #[tokio::test]
     async fn a_connection_is_given_up_whose_backend_does_not_say_that_it_lives() {
         let (ours, silent) = tokio::io::duplex(1 << 16);
-        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(10, 50)).await.unwrap();
-        assert!(connection.place(Since::New).is_some());
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(10, 50, 0)).await.unwrap();
+        let _waits = connection.place(Since::New).unwrap();
         let given_up = async {
             while connection.place(Since::Before).is_some() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -210,22 +256,28 @@ mod tests {
         drop(silent);
     }
 
-    #[tokio::test]
-    async fn a_connection_that_lives_is_asked_again_and_again() {
+    /// How often a backend that lives was written to in that time, by a connection with a request on it or without one.
+    async fn writes(pings: Pings, has_request: bool, time: Duration) -> u64 {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         tokio::spawn(async move {
             let mut backend = h2::server::handshake(theirs).await.unwrap();
             while backend.accept().await.is_some() {}
         });
-        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(5, 10_000)).await.unwrap();
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings).await.unwrap();
+        let place = has_request.then(|| connection.place(Since::New).unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let before = connection.signs().writes();
-        let asked_often = async {
-            while connection.signs().writes() < before + 10 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), asked_often).await.unwrap();
-        assert!(connection.place(Since::Before).is_some());
+        tokio::time::sleep(time).await;
+        assert!(!connection.signs().closed(), "{place:?}");
+        connection.signs().writes() - before
+    }
+
+    #[tokio::test]
+    async fn a_silence_is_asked_about_once_and_again_only_later() {
+        let time = Duration::from_millis(500);
+        assert_eq!(writes(pings(5, 10_000, 0), false, time).await, 0, "nobody waits");
+        assert!(writes(pings(5, 10_000, 0), true, time).await > 10, "again and again, were it not for the pause");
+        assert!(writes(pings(200, 10_000, 1_000), true, time).await <= 1);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_core::connectors::TransportConnector;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Pings, Place, STREAMS, Since};
 use crate::forward::kept::{Keep, Owner, Swept, keep_sweeping};
@@ -103,24 +104,29 @@ impl Connections {
         if !keep.is_wanted() {
             return self.open(peer).await;
         }
+        let due = peer.options.total_connection_timeout.map(|limit| Instant::now() + limit);
         loop {
             match self.turn(keep) {
                 Turn::Open(opening) => {
                     let opened = self.open(peer).await;
-                    let became = match &opened {
+                    match &opened {
                         Ok(place) => {
                             self.share(place, keep);
-                            Opening::Open
+                            opening.send_replace(Opening::Open);
                         }
-                        Err(error) => Opening::Failed(error.etype().clone()),
-                    };
-                    opening.send_replace(became);
+                        // It was the time of one request that was over. Others have more, and go on by themselves.
+                        Err(error) if is_late(error) => drop(opening),
+                        Err(error) => drop(opening.send_replace(Opening::Failed(error.etype().clone()))),
+                    }
                     return opened;
                 }
                 Turn::Wait(opening) => {
-                    wait(opening, peer.options.total_connection_timeout).await?;
+                    wait(opening, due).await?;
                     if let Some(place) = self.place(keep.key, Since::New) {
                         return Ok(place);
+                    }
+                    if due.is_some_and(|due| due <= Instant::now()) {
+                        return Err(failed(ErrorType::ConnectTimedout));
                     }
                 }
             }
@@ -173,17 +179,21 @@ impl Shared {
 }
 
 /// Waits for a connection that somebody else opens.
-async fn wait(mut opening: watch::Receiver<Opening>, limit: Option<Duration>) -> Result<()> {
+async fn wait(mut opening: watch::Receiver<Opening>, due: Option<Instant>) -> Result<()> {
     let became = opening.wait_for(|opening| *opening != Opening::NotYet);
-    let became = match limit {
+    let became = match due {
         None => became.await,
-        Some(limit) => tokio::time::timeout(limit, became).await.map_err(|_| failed(ErrorType::ConnectTimedout))?,
+        Some(due) => tokio::time::timeout_at(due, became).await.map_err(|_| failed(ErrorType::ConnectTimedout))?,
     };
     match became.as_deref() {
         Ok(Opening::Failed(kind)) => Err(failed(kind.clone())),
         // Whoever was to open it has left: somebody else does.
         Ok(Opening::Open | Opening::NotYet) | Err(_) => Ok(()),
     }
+}
+
+fn is_late(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout)
 }
 
 fn failed(kind: ErrorType) -> Box<Error> {

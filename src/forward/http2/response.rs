@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
@@ -34,6 +34,8 @@ pub(super) enum Rest {
     End(Option<HeaderMap>),
 }
 
+/// What comes of a body. After a whole answer a backend may say that it needs no more of the request (RST_STREAM with NO_ERROR;
+/// RFC 9113, section 8.1): the library keeps the end that came before. Without that end it is an error like any other.
 pub(super) fn poll_body(body: &mut RecvStream, task: &mut Context<'_>) -> Poll<Result<Rest, h2::Error>> {
     loop {
         match ready!(body.poll_data(task)) {
@@ -44,15 +46,11 @@ pub(super) fn poll_body(body: &mut RecvStream, task: &mut Context<'_>) -> Poll<R
                     return Poll::Ready(Ok(Rest::Piece(piece)));
                 }
             }
-            Some(Err(error)) if needs_no_more(&error) => return Poll::Ready(Ok(Rest::End(None))),
             Some(Err(error)) => return Poll::Ready(Err(error)),
             None => break,
         }
     }
-    match ready!(body.poll_trailers(task)) {
-        Err(error) if needs_no_more(&error) => Poll::Ready(Ok(Rest::End(None))),
-        trailers => Poll::Ready(trailers.map(Rest::End)),
-    }
+    body.poll_trailers(task).map_ok(Rest::End)
 }
 
 /// RFC 9110, section 8.6: there may be several, of one and the same length.
@@ -70,11 +68,6 @@ pub(super) fn length(fields: &HeaderMap) -> Result<Option<u64>> {
         }
     }
     Ok(length)
-}
-
-/// RFC 9113, section 8.1: after a whole answer a backend may say that it needs no more of the request.
-fn needs_no_more(error: &h2::Error) -> bool {
-    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }
 
 pub(super) fn in_doubt(what: &'static str) -> Box<Error> {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug, Default)]
 pub struct Signs {
     closed: AtomicBool,
+    reads: AtomicU64,
     writes: AtomicU64,
 }
 
@@ -25,6 +26,11 @@ impl Signs {
     /// Nothing new can begin from now on.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// How often something has come.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// How often something was sent. What was asked since it was as many cannot have been.
@@ -52,7 +58,10 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(task, buffer)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_read(task, buffer))?;
+        this.signs.reads.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 }
 
