@@ -7,6 +7,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, Version};
 use pingora::http::ResponseHeader;
@@ -41,6 +42,12 @@ pub enum Body {
     Follows,
     /// There is none.
     None,
+}
+
+/// How long the body of a request is, as far as that is known before it comes.
+pub(super) fn announced(head: &Parts, body: Body) -> Option<u64> {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.trim().parse().ok()).or((body == Body::None).then_some(0))
 }
 
 /// What follows a piece of a request's body.

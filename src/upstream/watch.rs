@@ -48,7 +48,8 @@ impl Rounds {
 
     fn tick(&mut self, mut look: impl FnMut(&Upstream)) {
         let looks = self.quiet.len().div_ceil(TICKS_PER_LOOK as usize).max(LOOKS).min(self.quiet.len());
-        for upstream in self.quiet.drain(..looks).collect::<Vec<_>>() {
+        for _ in 0..looks {
+            let Some(upstream) = self.quiet.pop_front() else { break };
             if upstream.is_quiet() { self.quiet.push_back(upstream) } else { self.busy.push((upstream, 0)) }
         }
         let quiet = &mut self.quiet;

@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use pingora::{Error, ErrorType, Result};
 
 use super::connection::Framing;
-use crate::forward::call::Body;
+use crate::forward::call::{Body, announced};
 use crate::forward::header_rules::Head as _;
 
 /// Announces the body, if there is one, and says how it will be framed.
@@ -17,12 +17,9 @@ use crate::forward::header_rules::Head as _;
 /// # Errors
 /// If a field cannot be set.
 pub fn announce(request: &mut Parts, body: Body) -> Result<Framing> {
-    let length = request.headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.trim().parse().ok());
-    match length {
+    match announced(request, body) {
         // What was announced and does not come is found out at its end.
         Some(length) => Ok(Framing::Length(length)),
-        None if body == Body::None => Ok(Framing::Length(0)),
         None => {
             request.remove(&header::CONTENT_LENGTH);
             request.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;

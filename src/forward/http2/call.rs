@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use pingora::{Error, ErrorType, Result};
@@ -19,7 +18,7 @@ use pingora::{Error, ErrorType, Result};
 use super::connection::{Place, Since};
 use super::request;
 use super::response::{Answer, Rest, in_doubt, length, poll_body, poll_head};
-use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part};
+use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part, announced};
 
 /// With so much of an answer no more of it is taken: with a frame that makes it more it is twice as much at most.
 const PIECE: usize = 32 * 1024;
@@ -95,10 +94,7 @@ impl Call {
     }
 
     pub(in crate::forward) fn queue_head(&mut self, head: Parts, body: Body) -> Result<()> {
-        self.left = match head.headers.get(CONTENT_LENGTH) {
-            Some(length) => length.to_str().ok().and_then(|length| length.trim().parse().ok()),
-            None => (body == Body::None).then_some(0),
-        };
+        self.left = announced(&head, body);
         self.head = Some(request::with_authority(head, self.place.connection.scheme())?);
         self.body = body;
         Ok(())
