@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::prelude::Opt;
-use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
@@ -41,9 +39,6 @@ use crate::proxy::Proxy;
 use crate::snapshot::{Compiled, Current, Snapshot, compile};
 use crate::upstream::health_check::HealthChecks;
 use crate::upstream::operator::{self, Taken};
-
-/// More attempts than any request may make: how many it makes is the upstream's `retry`, not pingora's matter.
-const PINGORA_MAX_RETRIES: usize = 1000;
 
 /// The last part of the folder that is ours alone; any other is somebody's, and keeps its owner.
 const RUN_FOLDER: &str = "evenkeel";
@@ -378,20 +373,12 @@ fn start_edge(config: &Config, running: &Running) -> Result<Edge, StartError> {
     conf.threads = 1;
     let conf = Arc::new(conf);
     let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))));
-    Edge::start(config.server.threads, &move || {
-        let proxy = Proxy {
-            current: current.clone(),
-            lifecycle: lifecycle.clone(),
-            counters: counters.clone(),
-            gate: gate.clone(),
-            connections: Connections::new(connector.clone(), conf.upstream_keepalive_pool_size),
-        };
-        let mut proxy = http_proxy(&conf, proxy);
-        let mut options = HttpServerOptions::default();
-        // pingora would refuse CONNECT by itself, unseen by the access log. We refuse it too.
-        options.allow_connect_method_proxying = true;
-        proxy.server_options = Some(options);
-        proxy
+    Edge::start(config.server.threads, &move || Proxy {
+        current: current.clone(),
+        lifecycle: lifecycle.clone(),
+        counters: counters.clone(),
+        gate: gate.clone(),
+        connections: Connections::new(connector.clone(), conf.upstream_keepalive_pool_size),
     })
     .map_err(fault)
 }
@@ -409,7 +396,6 @@ fn grace(conf: &ServerConf) -> Duration {
 /// Settings for pingora itself.
 fn for_pingora(conf: &ServerConf) -> ServerConf {
     let mut conf = server_copy(conf);
-    conf.max_retries = PINGORA_MAX_RETRIES;
     // Nothing is left to wait for when pingora hears of the end.
     conf.graceful_shutdown_timeout_seconds = None;
     // Each upstream has it, read with its other files: pingora panics at one that is missing.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType, Result};
 use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::custom::server::Session as Downstream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_proxy::Session;
 
@@ -38,6 +40,16 @@ struct Trailed {
 pub(super) fn user_data(data: Box<dyn Any + Send + Sync>) -> Option<ProxyDigest> {
     let unused = ResponseHeader::build(http::StatusCode::OK, Some(0)).ok()?;
     Some(ProxyDigest::new(Box::new(unused), Some(data)))
+}
+
+/// The session of ours within pingora's, without pingora's ways to sessions of its own, which would make larger whatever waits for
+/// one.
+///
+/// # Errors
+/// There is none: a fault of ours.
+pub fn within(session: &mut Session) -> Result<&mut Box<dyn Downstream>> {
+    let foreign = || Error::explain(ErrorType::InternalError, "a session that is none of ours");
+    session.downstream_session.as_custom_mut().ok_or_else(foreign)
 }
 
 /// The connection that a request came on. None only for sessions that did not come through the edge.

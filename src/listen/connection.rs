@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::{HttpProxy, ProxyHttp};
+use pingora_proxy::ProxyHttp;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::deadline::{Awaited, Tick};
 use super::listener::{Http2, Listener, Live};
 use super::metered::Metered;
+use super::phases::Phases;
 use super::preface::{Spoken, spoken};
 use super::proxy_protocol;
 use super::socket::Accepted;
@@ -22,17 +23,17 @@ use crate::config::ProxyProtocol;
 
 /// Requests of one listener on one core.
 pub struct App<P> {
-    proxy: Arc<HttpProxy<P>>,
+    phases: Arc<Phases<P>>,
     listener: Arc<Listener>,
 }
 
 impl<P> App<P> {
-    pub(super) fn new(proxy: Arc<HttpProxy<P>>, listener: Arc<Listener>) -> App<P> {
-        App { proxy, listener }
+    pub(super) fn new(phases: Arc<Phases<P>>, listener: Arc<Listener>) -> App<P> {
+        App { phases, listener }
     }
 
-    pub(super) fn proxy(&self) -> &Arc<HttpProxy<P>> {
-        &self.proxy
+    pub(super) fn phases(&self) -> &Phases<P> {
+        &self.phases
     }
 
     pub(super) fn listener(&self) -> &Arc<Listener> {

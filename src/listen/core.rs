@@ -1,4 +1,4 @@
-//! One core: its runtime, its accept loops, its clock, its proxy.
+//! One core: its runtime, its accept loops, its clock, its phases.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::{HttpProxy, ProxyHttp};
+use pingora_proxy::ProxyHttp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -15,6 +15,7 @@ use super::connection::{self, App};
 use super::deadline;
 use super::descriptors::Descriptors;
 use super::listener::{Listener, Live};
+use super::phases::Phases;
 use super::socket::{Accepted, Acceptor, Watched};
 
 /// How long accepting pauses when the process is out of descriptors; connections wait in the backlog.
@@ -43,7 +44,7 @@ pub enum Backlog {
 }
 
 pub(super) struct Core<P> {
-    pub(super) proxy: Arc<HttpProxy<P>>,
+    pub(super) phases: Arc<Phases<P>>,
     pub(super) shutdown: ShutdownWatch,
 }
 
@@ -78,7 +79,7 @@ where
                         match acceptor.watch() {
                             Ok(socket) => {
                                 let socket = Arc::new(socket);
-                                let app = Arc::new(App::new(self.proxy.clone(), listener));
+                                let app = Arc::new(App::new(self.phases.clone(), listener));
                                 let task = accept(socket.clone(), app.clone(), descriptors, self.shutdown.clone());
                                 let task = tokio::spawn(task);
                                 accepting.insert(id, Accepting { socket, app, task });

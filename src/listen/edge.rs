@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pingora_proxy::{HttpProxy, ProxyHttp};
+use pingora_proxy::ProxyHttp;
 use tokio::sync::{mpsc, watch};
 
 use super::core::{Backlog, Command, Core};
 use super::listener::Listener;
+use super::phases::Phases;
 use super::socket::Acceptor;
 
 /// How often a draining edge looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(20);
 
 /// Makes one proxy for each core.
-pub type ProxyFactory<P> = dyn Fn() -> HttpProxy<P>;
+pub type ProxyFactory<P> = dyn Fn() -> P;
 
 /// The running cores. Dropping it leaves them running; [`Edge::stop`] ends them.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Edge {
         let mut threads = Vec::new();
         for index in 0..cores.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let core = Core { proxy: Arc::new(proxy()), shutdown: watched.clone() };
+            let core = Core { phases: Arc::new(Phases::new(proxy())), shutdown: watched.clone() };
             let run = move || {
                 if let Err(error) = core.run(receiver) {
                     log::error!(error:%; "core could not start its runtime");

@@ -6,8 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::ProxyHttp;
@@ -36,8 +34,7 @@ where
         else {
             return;
         };
-        // What pingora would give back, it has none of: the session leaves its stream in the control.
-        drop(request.await);
+        request.await;
         stream = match after(control::end(control)) {
             After::Kept(stream) => stream,
             After::Draining(drain) => match drain.await {
@@ -63,14 +60,14 @@ fn begin<'a, P>(
     arrived: Box<Arrived>,
     app: &'a Arc<App<P>>,
     shutdown: &'a ShutdownWatch,
-) -> Option<(Later<'a, Option<ReusedHttpStream>>, Arc<ProxyDigest>)>
+) -> Option<(Later<'a, ()>, Arc<ProxyDigest>)>
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
     let control = control::begin(stream.client(), *shutdown.borrow())?;
-    let session = ServerSession::new_custom(Box::new(Http1Session::new(stream, arrived, control.clone())));
-    Some((app.proxy().process_new_http(session, shutdown), control))
+    let session = Box::new(Http1Session::new(stream, arrived, control.clone()));
+    Some((Box::pin(app.phases().run(session)), control))
 }
 
 /// What becomes of a connection after a request.

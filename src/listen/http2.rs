@@ -11,9 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use http::{Method, Response, StatusCode};
-use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::ProxyHttp;
 use tokio::sync::Notify;
@@ -99,13 +97,10 @@ where
             continue;
         }
         let stream = Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone()));
-        let (app, guard, shutdown) = (app.clone(), Active::begin(&active), shutdown.clone());
+        let (app, guard) = (app.clone(), Active::begin(&active));
         tokio::spawn(async move {
             let _guard = guard;
-            // Made here, so that the task begins small: it is moved some times before it runs.
-            let session = ServerSession::new_custom(stream);
-            // A stream is not reused.
-            drop(app.proxy().process_new_http(session, &shutdown).await);
+            app.phases().run(stream).await;
         });
     }
 }

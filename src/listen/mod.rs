@@ -1,8 +1,8 @@
 //! The listening edge: it owns every socket that clients connect to.
 //!
 //! One thread and one current-thread runtime per core, one shared listening socket per address, one
-//! [`HttpProxy`](pingora_proxy::HttpProxy) (and so one upstream pool) per core. pingora is handed requests, one by one, as
-//! sessions of ours; between requests a connection is parked in a few hundred bytes.
+//! proxy (and so one pool of connections to backends) per core. It is handed requests, one by one, as pingora's sessions
+//! around ours ([`phases`]); between requests a connection is parked in a few hundred bytes.
 //!
 //! Invariants: a connection is counted by its [`Listener`] from accept to close; no wait of a client is
 //! unbounded (head, keep-alive, handshake have deadlines); once draining, nothing new is accepted and nothing
@@ -32,6 +32,7 @@ mod inbound;
 mod kept_body;
 mod listener;
 mod metered;
+mod phases;
 mod preface;
 mod proxy_protocol;
 pub mod socket;
@@ -39,7 +40,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, client_of, close_after, refusal_of, trailers_of};
+pub use client::{Client, client_of, close_after, refusal_of, trailers_of, within};
 pub use core::Backlog;
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};

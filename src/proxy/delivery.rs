@@ -4,7 +4,7 @@
 //! listener's (`response_write_idle`); where others wait in line for a place it has to go soon.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{self, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use pingora::proxy::Session;
 use tokio::time::Sleep;
 
 use crate::forward::call::Outgoing;
+use crate::listen;
 use crate::upstream::queue::Queue;
 
 /// How long a client may take nothing while others wait for a place: a piece of an answer, at most 64 KiB, that is under
@@ -76,7 +77,7 @@ pub(super) async fn deliver(
 ) -> Result<Sending, Undelivered> {
     let mut sending = Sending::Fine;
     let mut began = None;
-    let mut writing = pin!(session.write_response_tasks(tasks));
+    let mut writing = listen::within(session).map_err(Undelivered::Failed)?.response_duplex_vec(tasks);
     poll_fn(|task| {
         if let Poll::Ready(written) = writing.as_mut().poll(task) {
             return Poll::Ready(written.map(drop).map_err(Undelivered::Failed));

@@ -177,7 +177,7 @@ impl Exchange {
             return self.pass_on(session, context, kept);
         }
         let at_hand = {
-            let mut read = pin!(session.downstream_session.read_body_or_idle(false));
+            let mut read = listen::within(session)?.read_body_or_idle(false);
             poll_fn(|task| Poll::Ready(read.as_mut().poll(task))).await
         };
         match at_hand {
@@ -443,7 +443,7 @@ async fn event(
     let client_first = turn == Turn::Client && upload == Upload::Coming;
     let mut client = pin!(async {
         if listens {
-            session.downstream_session.read_body_or_idle(upload == Upload::Whole).await
+            listen::within(session)?.read_body_or_idle(upload == Upload::Whole).await
         } else {
             pending().await
         }

@@ -23,6 +23,7 @@ use super::delivery::Timer;
 use super::exchange::{Ended, Exchange, ask, asked};
 use crate::config::Hedge;
 use crate::forward::call::Call;
+use crate::listen;
 use crate::observe::Hedged;
 use crate::upstream::backend::Backend;
 use crate::upstream::outcome::Outcome;
@@ -233,7 +234,7 @@ async fn event(
     due: Option<Instant>,
     timer: &mut Timer,
 ) -> Event {
-    let mut client = pin!(session.downstream_session.read_body_or_idle(true));
+    let mut client = pin!(async { listen::within(session)?.read_body_or_idle(true).await });
     let mut rival = race.rival.as_deref_mut().map(Rival::runner);
     poll_fn(|task| {
         if let Poll::Ready(said) = own.poll(task) {

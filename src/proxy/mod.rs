@@ -1,8 +1,8 @@
 //! A whole request on one page: pingora's phases, each one call into one stage.
 //!
 //! ```text
-//!  head read ── early_request_filter   who asks? time-outs of the listener      identity, listen
-//!            ── request_filter         understood? which route? is there room?  admit, route, upstream
+//!  head read ── request_filter         who asks? time-outs of the listener      identity, listen
+//!            │                         understood? which route? is there room?  admit, route, upstream
 //!        ┌──▶── begin_attempt          which backend?                           upstream
 //!        │   ── connect_failed         no connection: another one?              forward::retry
 //!        │   ── connected              deadlines of the attempt begin           forward::deadline
@@ -36,8 +36,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora::modules::http::HttpModules;
-use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
@@ -78,22 +77,16 @@ async fn turn_away(session: &mut Session, context: &mut Context, reason: Reason)
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Context;
+    /// In a box: it is large, and the future that holds it is moved.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
-        Context::new(self.current.load())
+    fn new_ctx(&self) -> Box<Context> {
+        Box::new(Context::new(self.current.load()))
     }
 
-    /// None: pingora's compression module costs allocations even when it is off.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
-
-    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
         context.disclosure = self.gate.load().discloses(&session.req_header().headers);
         context.arrive(session);
-        Ok(())
-    }
-
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match context.admit(session) {
             Ok(Next::Forward) if max_forwards::ends_here(session.req_header()) => {
                 answer::options(session, context).await?;
@@ -112,12 +105,12 @@ impl ProxyHttp for Proxy {
     }
 
     /// What pingora would ask for an attempt of its own. [`exchange`] does the same, and connects only where no connection is kept.
-    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
         context.begin_attempt(session).await?;
         context.peer().map(Box::new)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         if context.is_only_unasked(session, error) {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
@@ -128,27 +121,12 @@ impl ProxyHttp for Proxy {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Box<Context>) {
         if let Some(error) = error {
             context.end_with(session, error);
             log::debug!(id = context.id.as_str(), error:%; "request failed");
         }
         record::write(session, context, &self.counters);
-    }
-
-    /// The access log and the metrics say it; a stranger could repeat a log line at will.
-    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
-        true
-    }
-
-    fn suppress_proxy_warn_log(
-        &self,
-        _session: &Session,
-        _context: &Context,
-        _error: &Error,
-        _situation: ProxyWarnLogContext,
-    ) -> bool {
-        true
     }
 }
 

@@ -19,6 +19,7 @@ use crate::forward::call::{Follows, Outgoing as _};
 use crate::forward::deadline::Phase;
 use crate::forward::http1::Connection;
 use crate::forward::http1::connection::Framing;
+use crate::listen;
 
 /// Which sides still speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +108,8 @@ async fn event(
     timer: &mut Timer,
 ) -> Event {
     let listens = speak != Speak::Backend && !connection.has_unsent();
-    let mut client = pin!(async {
-        if listens { session.downstream_session.read_body_or_idle(false).await } else { pending().await }
-    });
+    let mut client =
+        pin!(async { if listens { listen::within(session)?.read_body_or_idle(false).await } else { pending().await } });
     poll_fn(|task| {
         if connection.has_unsent()
             && let Poll::Ready(sent) = connection.poll_send(task)
