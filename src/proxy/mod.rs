@@ -15,8 +15,8 @@
 //!            ── logging                access log, metrics                      observe
 //! ```
 //!
-//! The attempts, from `begin_attempt` to `attempt_failed`, are made by [`exchange`] within `request_filter`: pingora goes from there
-//! to the end.
+//! The attempts, from `begin_attempt` to `attempt_failed`, are made by [`exchange`] within `request_filter`. Whoever calls the phases
+//! (`listen::phases`) goes from there to the end.
 
 mod answer;
 mod attempt;
@@ -53,7 +53,7 @@ pub use context::Context;
 use routing::Next;
 pub use routing::{location_of, rewritten};
 
-/// The balancer as pingora calls it; one for each core, all with the same parts.
+/// The balancer as its phases see it; one for each core, all with the same parts.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     /// The rules.
@@ -104,7 +104,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    /// What pingora would ask for an attempt of its own. [`exchange`] does the same, and connects only where no connection is kept.
+    /// What pingora's own loops would ask for an attempt. [`exchange`] does the same, and connects only where no connection is kept.
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
         context.begin_attempt(session).await?;
         context.peer().map(Box::new)
