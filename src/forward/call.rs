@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::request::Parts;
 use http::{HeaderMap, Version};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
 
+use super::request_head::RequestHead;
 use super::{http1, http2};
 
 /// A part of an answer.
@@ -45,8 +45,8 @@ pub enum Body {
 }
 
 /// How long the body of a request is, as far as that is known before it comes.
-pub(super) fn announced(head: &Parts, body: Body) -> Option<u64> {
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+pub(super) fn announced(head: &RequestHead<'_>, body: Body) -> Option<u64> {
+    let length = head.first(&CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.trim().parse().ok()).or((body == Body::None).then_some(0))
 }
 
@@ -132,7 +132,7 @@ impl Call {
     ///
     /// # Errors
     /// If it cannot be represented.
-    pub fn queue_head(&mut self, head: Parts, body: Body) -> Result<()> {
+    pub fn queue_head(&mut self, head: RequestHead<'_>, body: Body) -> Result<()> {
         match self {
             Call::Http1(call) => call.queue_head(head, body),
             Call::Http2(call) => call.queue_head(head, body),

@@ -7,26 +7,21 @@
 use bytes::Bytes;
 use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
-use pingora::Result;
 use pingora::http::ResponseHeader;
 
-use super::header_rules::Head as _;
 use super::origin::Origin;
+use super::request_head::RequestHead;
 
 /// The identifier of the request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes a client's request one of ours.
-///
-/// # Errors
-/// If a field cannot be set.
-pub fn to_backend(request: &mut Parts, origin: Origin<'_>) -> Result<()> {
-    joined_cookies(request)?;
+pub fn to_backend(request: &mut RequestHead<'_>, origin: Origin<'_>) {
+    joined_cookies(request);
     if origin.trailers && request.version == Version::HTTP_2 {
-        request.set(header::TE, HeaderValue::from_static("trailers"))?;
+        request.set(header::TE, HeaderValue::from_static("trailers"));
     }
-    origin.tell(request)
+    origin.tell(request);
 }
 
 /// What becomes of the trailers of an answer.
@@ -75,15 +70,13 @@ fn nominated(response: &ResponseHeader) -> Vec<HeaderName> {
     names.filter(|name| !kept.contains(name)).collect()
 }
 
-fn joined_cookies(request: &mut Parts) -> Result<()> {
-    let mut cookies = request.headers.get_all(header::COOKIE).iter();
-    if cookies.next().is_none() || cookies.next().is_none() {
-        return Ok(());
+fn joined_cookies(request: &mut RequestHead<'_>) {
+    if request.all(&header::COOKIE).nth(1).is_none() {
+        return;
     }
-    let cookies: Vec<&[u8]> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    match HeaderValue::from_maybe_shared(Bytes::from(cookies.join(&b"; "[..]))) {
-        Ok(joined) => request.set(header::COOKIE, joined),
-        Err(_) => Ok(()),
+    let cookies: Vec<&[u8]> = request.all(&header::COOKIE).map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(cookies.join(&b"; "[..]))) {
+        request.set(header::COOKIE, joined);
     }
 }
 
@@ -91,6 +84,7 @@ fn joined_cookies(request: &mut Parts) -> Result<()> {
 mod tests {
     use super::*;
     use http::StatusCode;
+    use pingora::http::RequestHeader;
 
     fn response(fields: &[(&'static str, &'static str)]) -> ResponseHeader {
         let mut response = ResponseHeader::build(StatusCode::OK, None).unwrap();
@@ -129,12 +123,13 @@ mod tests {
 
     #[test]
     fn cookies_that_http2_split_are_joined() {
-        let mut request = http::Request::new(()).into_parts().0;
+        let request = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut request = RequestHead::of(&request, Version::HTTP_11, |_| true);
         for cookie in ["a=1", "b=2"] {
-            request.add(header::COOKIE, HeaderValue::from_static(cookie)).unwrap();
+            request.add(header::COOKIE, HeaderValue::from_static(cookie));
         }
-        joined_cookies(&mut request).unwrap();
-        let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
+        joined_cookies(&mut request);
+        let cookies: Vec<_> = request.all(&header::COOKIE).collect();
         assert_eq!(cookies, ["a=1; b=2"]);
     }
 }

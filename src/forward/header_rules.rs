@@ -6,10 +6,10 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
+use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora::{ErrorType, OrErr, Result};
 
+use super::request_head::RequestHead;
 use super::template::{Template, Values};
 
 /// Fields of a connection or of the framing: no rule may name them.
@@ -34,8 +34,6 @@ pub const RESPONSE_FIELDS: [HeaderName; 1] = [header::DATE];
 pub fn is_untouchable(name: &HeaderName, besides: &[HeaderName]) -> bool {
     COMMON_FIELDS.contains(name) || besides.contains(name)
 }
-
-const TOO_MANY: &str = "more fields than a head can have";
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -123,18 +121,19 @@ pub trait Head {
     fn remove(&mut self, name: &HeaderName);
 }
 
-/// Not pingora's type, whose setting of a field parses the name anew and makes a second one with capitals.
-impl Head for Parts {
+impl Head for RequestHead<'_> {
     fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.headers.try_insert(name, value).map(drop).or_err(ErrorType::InvalidHTTPHeader, TOO_MANY)
+        RequestHead::set(self, name, value);
+        Ok(())
     }
 
     fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.headers.try_append(name, value).map(drop).or_err(ErrorType::InvalidHTTPHeader, TOO_MANY)
+        RequestHead::add(self, name, value);
+        Ok(())
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        self.headers.remove(name);
+        RequestHead::remove(self, name);
     }
 }
 

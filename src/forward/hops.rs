@@ -1,18 +1,14 @@
 //! What of a request was meant for us alone, and goes no further (RFC 9110, section 7.6.1).
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::{HeaderMap, Request, Version};
+use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
-use super::header_rules::Head as _;
+use super::request_head::RequestHead;
 
 /// The most fields that `Connection` may name.
 const MOST_NOMINATED: usize = 9;
-
-/// Fields for which there is room besides the client's.
-const OURS: usize = 8;
 
 /// Fields that no client can have removed by naming them.
 const PROTECTED: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
@@ -22,32 +18,23 @@ const PROTECTED: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-
 ///
 /// # Errors
 /// Of the client: its `Connection` names what it must not, or too much.
-pub fn without_hops(request: &RequestHeader, version: Version) -> Result<Parts> {
+pub fn without_hops(request: &RequestHeader, version: Version) -> Result<RequestHead<'_>> {
     let websocket = version == Version::HTTP_11
         && request.version == Version::HTTP_11
         && request.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let nominated = nominated(&request.headers)?;
-    let mut parts = Request::new(()).into_parts().0;
-    parts.method = request.method.clone();
-    parts.uri = request.uri.clone();
-    parts.version = version;
-    parts.headers = HeaderMap::with_capacity(request.headers.len() + OURS);
-    for (name, value) in &request.headers {
-        if !is_of_connection(name) && !nominated.contains(name) {
-            parts.add(name.clone(), value.clone())?;
-        }
-    }
+    let mut head = RequestHead::of(request, version, |name| !is_of_connection(name) && !nominated.contains(name));
     if websocket {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        head.add(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.add(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-    if request.version == Version::HTTP_2 && !parts.headers.contains_key(header::HOST) {
-        let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
+    if request.version == Version::HTTP_2 && head.first(&header::HOST).is_none() {
+        let authority = request.uri.authority().map_or("", |authority| authority.as_str());
         if let Ok(host) = HeaderValue::from_str(authority) {
-            parts.headers.insert(header::HOST, host);
+            head.add(header::HOST, host);
         }
     }
-    Ok(parts)
+    Ok(head)
 }
 
 /// Whether it is a field of the connection before (RFC 9110, section 7.6.1).

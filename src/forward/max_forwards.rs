@@ -4,33 +4,27 @@
 
 use http::header::MAX_FORWARDS;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
-use pingora::Result;
+use http::{HeaderValue, Method};
 
-use super::header_rules::Head as _;
+use super::request_head::RequestHead;
 
 /// Whether the request ends here: it is for us to answer.
 pub fn ends_here(request: &Parts) -> bool {
-    left(&request.method, &request.headers) == Some(0)
+    left(&request.method, request.headers.get_all(MAX_FORWARDS).iter()) == Some(0)
 }
 
 /// Takes one off what is left.
-///
-/// # Errors
-/// If the field cannot be set.
-pub fn decrement(request: &mut Parts) -> Result<()> {
-    match left(&request.method, &request.headers) {
-        Some(left) => request.set(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1))),
-        None => Ok(()),
+pub fn decrement(request: &mut RequestHead<'_>) {
+    if let Some(left) = left(request.method, request.all(&MAX_FORWARDS)) {
+        request.set(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
 }
 
 /// None where the field does not count.
-fn left(method: &Method, fields: &HeaderMap) -> Option<u64> {
+fn left<'a>(method: &Method, mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> {
     if method != Method::OPTIONS {
         return None;
     }
-    let mut values = fields.get_all(MAX_FORWARDS).iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -42,17 +36,20 @@ fn left(method: &Method, fields: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Version;
+    use pingora::http::RequestHeader;
 
     fn after(method: &str, values: &[&str]) -> Option<Vec<String>> {
-        let mut request = http::Request::builder().method(method).body(()).unwrap().into_parts().0;
+        let mut request = RequestHeader::build(method, b"/", None).unwrap();
         for value in values {
-            request.add(MAX_FORWARDS, value.parse().unwrap()).unwrap();
+            request.append_header(MAX_FORWARDS, *value).unwrap();
         }
         if ends_here(&request) {
             return None;
         }
-        decrement(&mut request).unwrap();
-        Some(request.headers.get_all(MAX_FORWARDS).iter().map(|value| value.to_str().unwrap().to_owned()).collect())
+        let mut head = RequestHead::of(&request, Version::HTTP_11, |_| true);
+        decrement(&mut head);
+        Some(head.all(&MAX_FORWARDS).map(|value| value.to_str().unwrap().to_owned()).collect())
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod kept;
 pub mod max_forwards;
 pub mod origin;
 pub mod peer;
+pub mod request_head;
 pub mod retry;
 pub mod rewrite;
 pub mod template;

@@ -7,11 +7,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
-use http::request::Parts;
-use pingora::Result;
 
 use super::fields::X_REQUEST_ID;
-use super::header_rules::Head as _;
+use super::request_head::RequestHead;
 use crate::identity::text::Text;
 use crate::identity::{
     self, Believed, Field, Forwarded, Identity, Rules, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
@@ -35,31 +33,28 @@ pub struct Origin<'a> {
 
 impl Origin<'_> {
     /// Sets the fields.
-    ///
-    /// # Errors
-    /// If a field cannot be set.
-    pub fn tell(&self, request: &mut Parts) -> Result<()> {
+    pub fn tell(&self, request: &mut RequestHead<'_>) {
         remove_claims(request, self.identity.believed);
         match self.rules.forwarded {
             Forwarded::Removed => request.remove(&FORWARDED),
             Forwarded::Sent => {
                 let value = self.forwarded(request);
-                request.set(FORWARDED, value)?;
+                request.set(FORWARDED, value);
             }
         }
         match self.forwarded_for(request) {
-            Some(value) => request.set(X_FORWARDED_FOR, value)?,
+            Some(value) => request.set(X_FORWARDED_FOR, value),
             None => request.remove(&X_FORWARDED_FOR),
         }
-        request.set(X_FORWARDED_PROTO, HeaderValue::from_static(self.identity.scheme.as_str()))?;
+        request.set(X_FORWARDED_PROTO, HeaderValue::from_static(self.identity.scheme.as_str()));
         match self.identity.host.as_ref().or(self.host) {
-            Some(host) => request.set(X_FORWARDED_HOST, host.clone())?,
+            Some(host) => request.set(X_FORWARDED_HOST, host.clone()),
             None => request.remove(&X_FORWARDED_HOST),
         }
-        request.set(X_REQUEST_ID, self.id.value())
+        request.set(X_REQUEST_ID, self.id.value());
     }
 
-    fn forwarded_for(&self, request: &Parts) -> Option<HeaderValue> {
+    fn forwarded_for(&self, request: &RequestHead<'_>) -> Option<HeaderValue> {
         let peer = self.identity.peer.address.map(Text::of);
         let mut list = self.received(request, Field::XForwardedFor, &X_FORWARDED_FOR);
         if let Some(client) = self.client_behind_the_peer().filter(|_| list.is_empty()) {
@@ -76,7 +71,7 @@ impl Origin<'_> {
         if list.is_empty() { None } else { Some(value(list)) }
     }
 
-    fn forwarded(&self, request: &Parts) -> HeaderValue {
+    fn forwarded(&self, request: &RequestHead<'_>) -> HeaderValue {
         let Identity { peer, scheme, .. } = self.identity;
         let mut list = self.received(request, Field::Forwarded, &FORWARDED);
         let asked = self.host.map(HeaderValue::as_bytes);
@@ -89,12 +84,12 @@ impl Origin<'_> {
     }
 
     /// What trusted proxies wrote into this field, if it is the one that they write.
-    fn received(&self, request: &Parts, field: Field, name: &HeaderName) -> Vec<u8> {
+    fn received(&self, request: &RequestHead<'_>, field: Field, name: &HeaderName) -> Vec<u8> {
         let mut list = Vec::new();
         if self.identity.believed == Believed::No || self.rules.field != field {
             return list;
         }
-        for value in request.headers.get_all(name) {
+        for value in request.all(name) {
             if !list.is_empty() {
                 list.extend_from_slice(b", ");
             }
@@ -111,17 +106,14 @@ impl Origin<'_> {
 
 /// Removes what claims to tell who asked and is none of the fields that are set here: everything of the kind from a
 /// client that is not believed, and from anybody what a backend would mistake for the fields that are set.
-fn remove_claims(request: &mut Parts, believed: Believed) {
+fn remove_claims(request: &mut RequestHead<'_>, believed: Believed) {
     let is_claim = |name: &HeaderName| {
         let name = name.as_str();
         // Many backends read an underscore as the hyphen.
         let disguised = name.contains('_') && is_of_origin(&name.replace('_', "-"));
         disguised || (believed == Believed::No && is_of_origin(name))
     };
-    let claims: Vec<HeaderName> = request.headers.keys().filter(|name| is_claim(name)).cloned().collect();
-    for name in claims {
-        request.remove(&name);
-    }
+    request.retain(|name| !is_claim(name));
 }
 
 fn is_of_origin(name: &str) -> bool {
@@ -137,19 +129,20 @@ fn value(text: Vec<u8>) -> HeaderValue {
 mod tests {
     use super::*;
     use crate::identity::{Peer, Scheme};
+    use http::Version;
+    use pingora::http::RequestHeader;
 
     #[test]
     fn no_spelling_of_a_claim_comes_through() {
-        let mut request = http::Request::new(()).into_parts().0;
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         for name in
             ["x-real-ip", "x-forwarded-port", "X_Forwarded_For", "x-forwarded_host", "x_request_id", "x-other_name"]
         {
-            request
-                .headers
-                .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("1.2.3.4"));
+            request.append_header(name, "1.2.3.4").unwrap();
         }
-        let left = |request: &Parts| {
-            let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str().to_owned()).collect();
+        let mut request = RequestHead::of(&request, Version::HTTP_11, |_| true);
+        let left = |request: &RequestHead<'_>| {
+            let mut names: Vec<_> = request.fields().map(|(name, _)| name.as_str().to_owned()).collect();
             names.sort();
             names
         };
@@ -170,18 +163,20 @@ mod tests {
                 network => rules_of.trusted.networks.push(network.parse().unwrap()),
             }
         }
-        let mut request = http::Request::new(()).into_parts().0;
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         for (name, value) in fields {
-            request.headers.append(HeaderName::from_static(name), value.parse().unwrap());
+            request.append_header(*name, *value).unwrap();
         }
         let peer = Peer { address: Some([10, 0, 0, 1].into()), scheme: Scheme::Http };
         let identity = rules_of.identify(peer, &request.headers);
         let host = HeaderValue::from_static("inner.example:8080");
         let id = RequestId::new();
         let origin = Origin { identity: &identity, rules: &rules_of, host: Some(&host), id, trailers: false };
-        origin.tell(&mut request).unwrap();
+        let mut head = RequestHead::of(&request, Version::HTTP_11, |_| true);
+        origin.tell(&mut head);
         let all = |name: &str| {
-            let values = request.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            let values = head.all(&name).map(|value| value.to_str().unwrap());
             values.collect::<Vec<_>>().join(" | ")
         };
         assert_eq!(all("x-request-id"), id.as_str());

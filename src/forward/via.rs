@@ -3,12 +3,11 @@
 //! Off unless the operator gives us a name: some backends stop compressing when they see the field.
 
 use http::header::VIA;
-use http::request::Parts;
 use http::{HeaderValue, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 
-use super::header_rules::Head as _;
+use super::request_head::RequestHead;
 
 /// Our entry, for each version that a message may come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +25,8 @@ impl Via {
     }
 
     /// Adds our entry to a request that came in this version.
-    ///
-    /// # Errors
-    /// If the field cannot be added.
-    pub fn request(&self, request: &mut Parts, came: Version) -> Result<()> {
-        request.add(VIA, self.entry(came))
+    pub fn request(&self, request: &mut RequestHead<'_>, came: Version) {
+        request.add(VIA, self.entry(came));
     }
 
     /// Adds our entry to a response that came in its own version. A switch of protocols passes as it is.
@@ -57,16 +53,18 @@ impl Via {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pingora::http::RequestHeader;
 
     #[test]
     fn our_entry_comes_last_and_names_the_version_that_the_message_came_in() {
         for (version, expected) in
             [(Version::HTTP_10, "1.0 edge"), (Version::HTTP_11, "1.1 edge"), (Version::HTTP_2, "2.0 edge")]
         {
-            let mut request = http::Request::new(()).into_parts().0;
-            request.add(VIA, HeaderValue::from_static("1.0 fred")).unwrap();
-            Via::new("edge").unwrap().request(&mut request, version).unwrap();
-            let entries: Vec<_> = request.headers.get_all(VIA).iter().collect();
+            let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+            request.append_header(VIA, "1.0 fred").unwrap();
+            let mut head = RequestHead::of(&request, Version::HTTP_11, |_| true);
+            Via::new("edge").unwrap().request(&mut head, version);
+            let entries: Vec<_> = head.all(&VIA).collect();
             assert_eq!(entries, ["1.0 fred", expected]);
         }
         assert_eq!(Via::new("a\nb"), None);

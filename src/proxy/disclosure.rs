@@ -3,13 +3,13 @@
 //! Invariant: a token goes to no backend, be it right or wrong. Without a token in the configuration nobody is told, and
 //! nothing is looked for.
 
-use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use pingora::Result;
 
 use super::context::Context;
 use crate::admin::{DECISION_ASKED, Disclosure};
 use crate::forward::header_rules::Head;
+use crate::forward::request_head::RequestHead;
 
 /// The field that tells.
 const DECISION: HeaderName = HeaderName::from_static("x-evenkeel-decision");
@@ -27,7 +27,7 @@ impl Context {
     }
 
     /// Takes the token out of what a backend gets.
-    pub(super) fn conceal_token(&self, request: &mut Parts) {
+    pub(super) fn conceal_token(&self, request: &mut RequestHead<'_>) {
         match self.disclosure {
             Disclosure::NotAsked => {}
             Disclosure::Refused | Disclosure::Granted => request.remove(&DECISION_ASKED),

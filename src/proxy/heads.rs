@@ -1,27 +1,27 @@
 //! What becomes of heads on their way: what pingora's phases are for, without the boxed future that each of those is.
 
 use http::StatusCode;
-use http::request::Parts;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::context::Context;
 use super::{Proxy, answer};
+use crate::forward::request_head::RequestHead;
 use crate::forward::{self, fields, max_forwards};
 use crate::listen;
 
 impl Context {
     /// Makes the head of a request that of the route, towards the backend of the attempt.
-    pub(super) fn make_ours(&self, session: &Session, head: &mut Parts) -> Result<()> {
-        max_forwards::decrement(head)?;
+    pub(super) fn make_ours(&self, session: &Session, head: &mut RequestHead<'_>) -> Result<()> {
+        max_forwards::decrement(head);
         if let Some(via) = &self.snapshot.via {
-            via.request(head, session.req_header().version)?;
+            via.request(head, session.req_header().version);
         }
         self.retarget(session, head)?;
-        self.name_host(head)?;
-        fields::to_backend(head, self.origin())?;
-        self.conceal_sticky_cookie(head)?;
+        self.name_host(head);
+        fields::to_backend(head, self.origin());
+        self.conceal_sticky_cookie(head);
         self.conceal_token(head);
         self.change_request(session, head)
     }

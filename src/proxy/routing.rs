@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::Uri;
 use http::header::{HOST, HeaderValue};
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use pingora::proxy::Session;
 use pingora::{ErrorType, OrErr as _, Result};
@@ -19,6 +18,7 @@ use crate::config::Key;
 use crate::cookies;
 use crate::failure::Reason;
 use crate::forward::header_rules::{Head, HeaderRules};
+use crate::forward::request_head::RequestHead;
 use crate::forward::rewrite::PathRewrite;
 use crate::forward::template::{Piece, Template, Values};
 use crate::route::{Host, Normalisation, Path, Request, normalise, path_and_query};
@@ -91,7 +91,7 @@ impl Context {
 
     /// Makes the head for the backend that of the route: target and host, before [`fields`](crate::forward::fields) adds
     /// who asked.
-    pub(super) fn retarget(&self, session: &Session, request: &mut Parts) -> Result<()> {
+    pub(super) fn retarget(&self, session: &Session, request: &mut RequestHead<'_>) -> Result<()> {
         let changed = self.paths.rewritten.as_ref().or(self.paths.normal.as_ref());
         if let Some(path) = changed {
             let (_, query) = path_and_query(session.req_header().raw_path());
@@ -100,29 +100,30 @@ impl Context {
                 None => path.as_bytes().to_vec(),
             };
             let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
-            request.uri = Uri::from(target.or_err(ErrorType::InvalidHTTPHeader, "a target that cannot be sent")?);
+            let target = target.or_err(ErrorType::InvalidHTTPHeader, "a target that cannot be sent")?;
+            request.uri = Cow::Owned(Uri::from(target));
         }
         let forwarding = self.route.as_ref().and_then(|route| route.forwarding());
         if let Some(host) = forwarding.and_then(|forwarding| forwarding.rewrite.host.as_ref()) {
-            request.set(HOST, host.clone())?;
+            request.set(HOST, host.clone());
         }
         Ok(())
     }
 
     /// Names the backend itself where HTTP/1.0 has asked for no host: what we send is HTTP/1.1, which has one (RFC 9112,
     /// section 3.2).
-    pub(super) fn name_host(&self, request: &mut Parts) -> Result<()> {
-        let Some(attempt) = self.attempt.as_ref().filter(|_| !request.headers.contains_key(HOST)) else {
-            return Ok(());
-        };
-        match HeaderValue::from_str(&attempt.in_flight.backend.name) {
-            Ok(name) if self.host.is_none() => request.set(HOST, name),
-            Ok(_) | Err(_) => Ok(()),
+    pub(super) fn name_host(&self, request: &mut RequestHead<'_>) {
+        if self.host.is_none()
+            && request.first(&HOST).is_none()
+            && let Some(attempt) = &self.attempt
+            && let Ok(name) = HeaderValue::from_str(&attempt.in_flight.backend.name)
+        {
+            request.set(HOST, name);
         }
     }
 
     /// Applies the route's rules to the head for the backend.
-    pub(super) fn change_request(&self, session: &Session, request: &mut Parts) -> Result<()> {
+    pub(super) fn change_request(&self, session: &Session, request: &mut RequestHead<'_>) -> Result<()> {
         match self.request_rules().filter(|rules| !rules.is_empty()) {
             Some(rules) => self.with_values(session, |values| rules.apply(request, values)),
             None => Ok(()),

@@ -1,13 +1,12 @@
 //! What ties a request to a backend, and how its client is told.
 
 use http::header::{COOKIE, SET_COOKIE};
-use http::request::Parts;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::context::Context;
 use crate::cookies;
-use crate::forward::header_rules::Head as _;
+use crate::forward::request_head::RequestHead;
 use crate::upstream::Hashable;
 use crate::upstream::sticky::{Affinity, Sticky};
 
@@ -42,14 +41,13 @@ impl Context {
     }
 
     /// The cookie is between the client and us: the backend sees what it would see without.
-    pub(super) fn conceal_sticky_cookie(&self, request: &mut Parts) -> Result<()> {
-        let Some(sticky) = self.sticky() else { return Ok(()) };
-        match request.headers.get(COOKIE).and_then(|field| cookies::without(field, sticky.name())) {
+    pub(super) fn conceal_sticky_cookie(&self, request: &mut RequestHead<'_>) {
+        let Some(sticky) = self.sticky() else { return };
+        match request.first(&COOKIE).and_then(|field| cookies::without(field, sticky.name())) {
             Some(rest) if rest.is_empty() => request.remove(&COOKIE),
-            Some(rest) => request.set(COOKIE, rest)?,
+            Some(rest) => request.set(COOKIE, rest),
             None => {}
         }
-        Ok(())
     }
 
     fn sticky(&self) -> Option<&Sticky> {

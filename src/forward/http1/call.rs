@@ -4,13 +4,13 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::request::Parts;
 use pingora::{Error, ErrorType, Result};
 
 use super::connection::{Connection, Framing};
 use super::request;
 use super::response::Answers;
 use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part, ended_early};
+use crate::forward::request_head::RequestHead;
 use crate::wire::answer::Fault;
 
 /// See the module's documentation.
@@ -42,8 +42,8 @@ impl Call {
         self.connection.reused && !self.connection.touched
     }
 
-    pub(in crate::forward) fn queue_head(&mut self, mut head: Parts, body: Body) -> Result<()> {
-        self.framing = request::announce(&mut head, body)?;
+    pub(in crate::forward) fn queue_head(&mut self, mut head: RequestHead<'_>, body: Body) -> Result<()> {
+        self.framing = request::announce(&mut head, body);
         self.connection.queue_head(request::on_the_wire(&head)?);
         Ok(())
     }

@@ -4,26 +4,22 @@
 //! 5.1: it makes no difference), since a second map of names is most of what a head costs.
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use pingora::{Error, ErrorType, Result};
 
 use super::connection::Framing;
 use crate::forward::call::{Body, announced};
-use crate::forward::header_rules::Head as _;
+use crate::forward::request_head::RequestHead;
 
 /// Announces the body, if there is one, and says how it will be framed.
-///
-/// # Errors
-/// If a field cannot be set.
-pub fn announce(request: &mut Parts, body: Body) -> Result<Framing> {
+pub fn announce(request: &mut RequestHead<'_>, body: Body) -> Framing {
     match announced(request, body) {
         // What was announced and does not come is found out at its end.
-        Some(length) => Ok(Framing::Length(length)),
+        Some(length) => Framing::Length(length),
         None => {
             request.remove(&header::CONTENT_LENGTH);
-            request.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-            Ok(Framing::Chunked)
+            request.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            Framing::Chunked
         }
     }
 }
@@ -32,17 +28,17 @@ pub fn announce(request: &mut Parts, body: Body) -> Result<Framing> {
 ///
 /// # Errors
 /// A fault of ours: the target has bytes that would end its line.
-pub fn on_the_wire(request: &Parts) -> Result<Vec<u8>> {
+pub fn on_the_wire(request: &RequestHead<'_>) -> Result<Vec<u8>> {
     let target = request.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes();
     if target.is_empty() || target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
         return Error::e_explain(ErrorType::InvalidHTTPHeader, "a target that cannot be sent").map_err(Error::into_in);
     }
-    let fields: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let fields: usize = request.fields().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let mut head = Vec::with_capacity(request.method.as_str().len() + target.len() + fields + 16);
     for part in [request.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"] {
         head.extend_from_slice(part);
     }
-    for (name, value) in &request.headers {
+    for (name, value) in request.fields() {
         for part in [written(name).as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);
         }
@@ -86,7 +82,8 @@ mod tests {
     }
 
     fn sent(fields: &[(&'static str, &'static str)]) -> String {
-        let request = without_hops(&request(fields), Version::HTTP_11).unwrap();
+        let request = request(fields);
+        let request = without_hops(&request, Version::HTTP_11).unwrap();
         String::from_utf8(on_the_wire(&request).unwrap()).unwrap()
     }
 
@@ -111,13 +108,13 @@ mod tests {
 
     #[test]
     fn a_body_is_announced_by_its_length_or_as_chunks() {
-        let request = |fields: &[_]| without_hops(&request(fields), Version::HTTP_11).unwrap();
-        let mut known = request(&[("Content-Length", "5")]);
-        assert_eq!(announce(&mut known, Body::Follows).unwrap(), Framing::Length(5));
-        let mut unknown = request(&[]);
-        assert_eq!(announce(&mut unknown, Body::Follows).unwrap(), Framing::Chunked);
-        assert_eq!(unknown.headers.get("transfer-encoding").unwrap(), "chunked");
-        assert_eq!(announce(&mut request(&[]), Body::None).unwrap(), Framing::Length(0));
-        assert_eq!(announce(&mut known, Body::None).unwrap(), Framing::Length(5), "which never comes");
+        let (known, unknown) = (request(&[("Content-Length", "5")]), request(&[]));
+        let mut known = without_hops(&known, Version::HTTP_11).unwrap();
+        assert_eq!(announce(&mut known, Body::Follows), Framing::Length(5));
+        assert_eq!(announce(&mut known, Body::None), Framing::Length(5), "which never comes");
+        let mut unknown = without_hops(&unknown, Version::HTTP_11).unwrap();
+        assert_eq!(announce(&mut unknown, Body::None), Framing::Length(0));
+        assert_eq!(announce(&mut unknown, Body::Follows), Framing::Chunked);
+        assert_eq!(unknown.first(&header::TRANSFER_ENCODING).unwrap(), "chunked");
     }
 }

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use pingora::{Error, ErrorType, Result};
 
@@ -19,6 +18,7 @@ use super::connection::{Place, Since};
 use super::request;
 use super::response::{Answer, Rest, in_doubt, length, poll_body, poll_head};
 use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part, announced};
+use crate::forward::request_head::RequestHead;
 
 /// With so much of an answer no more of it is taken: with a frame that makes it more it is twice as much at most.
 const PIECE: usize = 32 * 1024;
@@ -93,9 +93,9 @@ impl Call {
         self.reused() && signs.closed() && (self.sending.is_none() || self.writes == signs.writes())
     }
 
-    pub(in crate::forward) fn queue_head(&mut self, head: Parts, body: Body) -> Result<()> {
+    pub(in crate::forward) fn queue_head(&mut self, head: RequestHead<'_>, body: Body) -> Result<()> {
         self.left = announced(&head, body);
-        self.head = Some(request::with_authority(head, self.place.connection.scheme())?);
+        self.head = Some(request::with_authority(&head, self.place.connection.scheme())?);
         self.body = body;
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! The head of a request as HTTP/2 has it: whom and what it asks stands in pseudo-fields (RFC 9113, section 8.3.1).
 
-use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri, header};
+use http::{HeaderMap, Request, Uri, Version, header};
 use pingora::{Error, ErrorType, OrErr, Result};
+
+use crate::forward::request_head::RequestHead;
 
 /// The head for the library. What `Host` says is the authority.
 ///
 /// # Errors
-/// Of the client: there is no host, or it is none.
-pub fn with_authority(mut head: Parts, scheme: &Scheme) -> Result<Request<()>> {
-    let mut uri = std::mem::take(&mut head.uri).into_parts();
-    if let Some(host) = head.headers.remove(header::HOST)
+/// Of the client: there is no host, or it is none; or there are more fields than a head can have.
+pub fn with_authority(head: &RequestHead<'_>, scheme: &Scheme) -> Result<Request<()>> {
+    let mut uri = head.uri.clone().into_owned().into_parts();
+    if let Some(host) = head.first(&header::HOST)
         && uri.authority.as_ref().is_none_or(|authority| authority.as_str().as_bytes() != host.as_bytes())
     {
         let authority = Authority::try_from(host.as_bytes());
@@ -23,21 +24,31 @@ pub fn with_authority(mut head: Parts, scheme: &Scheme) -> Result<Request<()>> {
     }
     uri.scheme = Some(scheme.clone());
     uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    head.uri = Uri::from_parts(uri).or_err(ErrorType::InvalidHTTPHeader, "a target that cannot be sent")?;
-    Ok(Request::from_parts(head, ()))
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = Uri::from_parts(uri).or_err(ErrorType::InvalidHTTPHeader, "a target that cannot be sent")?;
+    *request.version_mut() = Version::HTTP_2;
+    let mut fields = HeaderMap::with_capacity(head.fields().len());
+    for (name, value) in head.fields().filter(|(name, _)| **name != header::HOST) {
+        let added = fields.try_append(name, value.clone());
+        added.or_err(ErrorType::InvalidHTTPHeader, "more fields than a head can have").map_err(Error::into_down)?;
+    }
+    *request.headers_mut() = fields;
+    Ok(request)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pingora::http::RequestHeader;
 
     fn sent(target: &str, host: Option<&str>) -> Option<String> {
-        let mut head = Request::builder().uri(target);
+        let mut request = RequestHeader::from(Request::builder().uri(target).body(()).unwrap().into_parts().0);
         if let Some(host) = host {
-            head = head.header("host", host);
+            request.append_header("host", host).unwrap();
         }
-        let head = head.body(()).unwrap().into_parts().0;
-        let request = with_authority(head, &Scheme::HTTP).ok()?;
+        let head = RequestHead::of(&request, Version::HTTP_2, |_| true);
+        let request = with_authority(&head, &Scheme::HTTP).ok()?;
         assert!(!request.headers().contains_key("host"));
         Some(request.uri().to_string())
     }
