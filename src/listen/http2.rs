@@ -3,6 +3,7 @@
 //! pingora's own loop would hand over sessions that replace the backend's `Date` and lose interim answers.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -64,25 +65,27 @@ where
     let settings = app.listener().settings().clone();
     let Ok(mut connection) = options(&settings).handshake::<_, Bytes>(stream).await else { return };
     let active = Arc::new(Active::default());
-    let mut closing = false;
+    let mut limit = Limit::Idle(settings.keep_alive);
+    // Both are made once and not for each request: they have to be enlisted where they wait, and taken off again.
+    let mut draining = pin!(shutdown.wait_for(|draining| *draining));
+    let mut idle = pin!(active.idle(limit, &traffic));
     loop {
-        let limit =
-            if closing { Limit::Closing(settings.response_write_idle) } else { Limit::Idle(settings.keep_alive) };
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|draining| *draining), if !closing => None,
+            _ = &mut draining, if !limit.is_last() => None,
             accepted = connection.accept() => Some(accepted),
             // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its
             // whole grace period.
-            () = active.idle(limit, &traffic) => {
-                if closing {
+            () = &mut idle => {
+                if limit.is_last() {
                     return;
                 }
                 None
             }
         };
         let Some(accepted) = accepted else {
-            closing = true;
+            limit = Limit::Closing(settings.response_write_idle);
+            idle.set(active.idle(limit, &traffic));
             // GOAWAY; what is under way ends well (RFC 9113, section 6.8).
             connection.graceful_shutdown();
             continue;
@@ -97,6 +100,9 @@ where
             continue;
         }
         let stream = Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone()));
+        if active.count.load(Ordering::Relaxed) == 0 {
+            idle.set(active.idle(limit, &traffic));
+        }
         let (app, guard) = (app.clone(), Active::begin(&active));
         tokio::spawn(async move {
             let _guard = guard;
@@ -136,6 +142,12 @@ enum Limit {
     Idle(Duration),
     /// For its client to take more of what there is, and then to leave.
     Closing(Duration),
+}
+
+impl Limit {
+    fn is_last(self) -> bool {
+        matches!(self, Limit::Closing(_))
+    }
 }
 
 /// How many requests are under way.

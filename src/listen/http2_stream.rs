@@ -120,18 +120,13 @@ impl Http2Stream {
         }
         while !data.is_empty() {
             answer.reserve_capacity(data.len());
-            let room = poll_fn(|context| answer.poll_capacity(context));
-            let room = match limit {
-                None => room.await,
-                Some(limit) => match tokio::time::timeout(limit, room).await {
-                    Ok(room) => room,
-                    Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client takes no more"),
-                },
-            };
-            let room = room
-                .ok_or_else(|| Error::explain(ErrorType::ConnectionClosed, "the client has given up its request"))?
-                .or_err(ErrorType::WriteError, "waiting for room")?;
-            let now = data.split_to(room.min(data.len()));
+            if answer.capacity() == 0 {
+                wait_for_room(answer, limit).await?;
+            }
+            let now = data.split_to(answer.capacity().min(data.len()));
+            if now.is_empty() {
+                continue;
+            }
             self.sent += now.len();
             self.traffic.given.fetch_add(now.len() as u64, Ordering::Relaxed);
             let last = end && data.is_empty();
@@ -385,6 +380,24 @@ impl Session for Http2Stream {
     fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
         Ok(())
     }
+}
+
+/// Waits until the client has room for some more of its answer.
+///
+/// # Errors
+/// It has given up, or takes nothing for so long.
+async fn wait_for_room(answer: &mut SendStream<Bytes>, limit: Option<Duration>) -> Result<()> {
+    let room = poll_fn(|context| answer.poll_capacity(context));
+    let room = match limit {
+        None => room.await,
+        Some(limit) => match tokio::time::timeout(limit, room).await {
+            Ok(room) => room,
+            Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client takes no more"),
+        },
+    };
+    let room =
+        room.ok_or_else(|| Error::explain(ErrorType::ConnectionClosed, "the client has given up its request"))?;
+    room.map(drop).or_err(ErrorType::WriteError, "waiting for room")
 }
 
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
