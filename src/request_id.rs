@@ -49,7 +49,11 @@ impl RequestId {
 
     /// As the value of a field.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(self.bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let mut value = HeaderValue::from_bytes(self.bytes()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        // No other request has it: in the table of HPACK (RFC 7541, section 6.2.3) it would take the place of fields that
+        // come again, and would have to be looked at for each request after it.
+        value.set_sensitive(true);
+        value
     }
 
     fn bytes(&self) -> &[u8] {
