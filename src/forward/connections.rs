@@ -3,6 +3,7 @@
 //! A `key` tells those apart of which one cannot stand for the other.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pingora::Result;
 use pingora::upstreams::peer::HttpPeer;
@@ -30,9 +31,9 @@ impl Connections {
     }
 
     /// A call over a connection that is there.
-    pub fn take(&self, protocol: Protocol, key: u64, asked: Asked) -> Option<Call> {
+    pub fn take(&self, protocol: Protocol, key: u64, asked: Asked, now: Instant) -> Option<Call> {
         match protocol {
-            Protocol::Http1 => Some(Call::Http1(http1::Call::new(self.http1.take(key)?, asked))),
+            Protocol::Http1 => Some(Call::Http1(http1::Call::new(self.http1.take(key, now)?, asked))),
             Protocol::Http2 => Some(Call::Http2(Box::new(http2::Call::new(self.http2.take(key)?, asked)))),
         }
     }

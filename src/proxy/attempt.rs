@@ -117,16 +117,17 @@ impl Context {
     /// everybody a handshake per request.
     pub(super) async fn reserve(&mut self, session: &Session) -> std::result::Result<(), Reason> {
         self.affinity = self.affinity_of(session.req_header());
-        self.reserved = Some(self.seek().await?);
+        // Nothing has been waited for since the head was there.
+        self.reserved = Some(self.seek(self.began).await?);
         Ok(())
     }
 
-    async fn seek(&self) -> std::result::Result<InFlight, Reason> {
+    async fn seek(&self, now: Instant) -> std::result::Result<InFlight, Reason> {
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let destination = destination.ok_or(Reason::NoBackend)?;
         let left = Limits::left(&destination.timeouts, self.began);
-        let deadline = left.map(|left| Instant::now() + left);
-        Ok(destination.upstream.seek(&self.tried, self.affinity, deadline).await?)
+        let deadline = left.map(|left| now + left);
+        Ok(destination.upstream.seek(&self.tried, self.affinity, deadline, now).await?)
     }
 
     /// Picks a backend for another attempt, unless one is reserved.
@@ -142,7 +143,7 @@ impl Context {
         }
         let in_flight = match self.reserved.take() {
             Some(reserved) => Ok(reserved),
-            None => self.seek().await,
+            None => self.seek(Instant::now()).await,
         };
         let in_flight = match in_flight {
             Ok(in_flight) => in_flight,
@@ -166,10 +167,10 @@ impl Context {
         let request_body_idle = rules.map(|rules| rules.request_body_idle);
         let upgrade = session.is_upgrade_req();
         Some(Attempt {
-            in_flight,
             connect: None,
             first_byte: None,
-            began: Instant::now(),
+            began: in_flight.picked(),
+            in_flight,
             // An upgrade is one of HTTP/1.1 (RFC 9113, section 8.6).
             protocol: if upgrade { Protocol::Http1 } else { destination.upstream.config.protocol },
             upgrade,
@@ -181,6 +182,11 @@ impl Context {
             left: false,
             hedge: None,
         })
+    }
+
+    /// When the attempt began.
+    pub(super) fn attempt_began(&self) -> Instant {
+        self.attempt.as_ref().map_or(self.began, |attempt| attempt.began)
     }
 
     /// The backend of the attempt.
@@ -304,7 +310,9 @@ impl Context {
         if let Some(attempt) = &mut self.attempt
             && attempt.first_byte.is_none()
         {
-            let now = Instant::now();
+            // Over a kept connection a request without a body is sent at once.
+            let at_once = body == Body::None && attempt.connect.is_none();
+            let now = if at_once { attempt.began } else { Instant::now() };
             attempt.in_flight.sent((body == Body::Sent).then_some(now), now);
             self.waits_for(Phase::FirstByte);
         }

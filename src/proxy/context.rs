@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 use pingora::proxy::Session;
@@ -35,8 +35,6 @@ pub struct Context {
     pub id: RequestId,
     /// When its head had arrived.
     pub began: Instant,
-    /// The same by the calendar.
-    pub time: SystemTime,
     /// Its route, once found.
     pub route: Option<Arc<Route>>,
     /// Which of its destinations.
@@ -76,7 +74,6 @@ impl Context {
             snapshot,
             id: RequestId::new(),
             began: Instant::now(),
-            time: SystemTime::now(),
             route: None,
             destination: 0,
             paths: Paths::default(),

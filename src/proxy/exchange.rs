@@ -58,7 +58,7 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
     let Some(backend) = context.backend() else { return Err(Error::new(ErrorType::InternalError)) };
     let (protocol, asked) = (context.protocol(), asked(session));
     loop {
-        let call = match proxy.connections.take(protocol, backend.connections, asked) {
+        let call = match proxy.connections.take(protocol, backend.connections, asked, context.attempt_began()) {
             Some(call) => call,
             // In a box: it is rare, and so large that every request would be moved with it.
             None => Box::pin(connect(proxy, session, context, &backend)).await?,

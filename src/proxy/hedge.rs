@@ -157,7 +157,12 @@ impl Runner {
     /// Begins the attempt of the context.
     fn start(proxy: &Proxy, session: &Session, context: &Context) -> Result<Runner> {
         let backend = context.backend().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let stage = match proxy.connections.take(context.protocol(), backend.connections, asked(session)) {
+        let stage = match proxy.connections.take(
+            context.protocol(),
+            backend.connections,
+            asked(session),
+            context.attempt_began(),
+        ) {
             Some(call) => Stage::Connected(Some(call)),
             None => Stage::connecting(proxy, session, context, &backend)?,
         };

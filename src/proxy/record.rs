@@ -1,6 +1,7 @@
 //! The end of a request: its line in the access log, and what it adds to the metrics.
 
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use http::Version;
 use http::header::{REFERER, USER_AGENT};
@@ -39,7 +40,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
     let address = context.client_address().map_or(Text::NONE, Text::of);
     let attempt = context.attempt.as_ref();
     let record = Record {
-        time: context.time,
+        time: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
         request_id: context.id.as_str(),
         client: address.as_str(),
         listener: context.client.as_ref().map_or("", |client| &client.listener.name),

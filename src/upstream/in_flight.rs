@@ -16,6 +16,8 @@ pub struct InFlight {
     /// Its place in the upstream.
     pub index: usize,
     purpose: Purpose,
+    picked: Instant,
+    /// When the backend's time began.
     began: Instant,
     /// Whom it found in flight.
     found: Began,
@@ -62,12 +64,18 @@ impl InFlight {
             backend: backend.clone(),
             index,
             purpose,
+            picked: now,
             began: now,
             found: backend.state.group().began(),
             waits: false,
             judged: false,
             course: Course::Running,
         })
+    }
+
+    /// When it was picked.
+    pub fn picked(&self) -> Instant {
+        self.picked
     }
 
     /// The backend has switched protocols: what follows may last for days, and takes no place under the ceilings.

@@ -202,8 +202,9 @@ impl Upstream {
         tried: &Tried,
         affinity: Affinity,
         deadline: Option<Instant>,
+        now: Instant,
     ) -> Result<InFlight, Refused> {
-        let waiting = match self.ask(tried, affinity, deadline, Instant::now())? {
+        let waiting = match self.ask(tried, affinity, deadline, now)? {
             Asked::Placed(in_flight) => return Ok(in_flight),
             Asked::Waits(waiting) => waiting,
         };
@@ -316,7 +317,7 @@ mod tests {
     }
 
     async fn seek(upstream: &Upstream) -> Result<InFlight, Refused> {
-        upstream.seek(&Tried::default(), Affinity::default(), None).await
+        upstream.seek(&Tried::default(), Affinity::default(), None, Instant::now()).await
     }
 
     async fn fill(upstream: &Upstream) -> Vec<InFlight> {
@@ -369,7 +370,7 @@ mod tests {
         assert_eq!(seek(&upstream).await.err(), Some(Refused::QueueTimeout));
         let deadline = Some(Instant::now());
         assert_eq!(
-            upstream.seek(&Tried::default(), Affinity::default(), deadline).await.err(),
+            upstream.seek(&Tried::default(), Affinity::default(), deadline, Instant::now()).await.err(),
             Some(Refused::QueueTimeout)
         );
         assert!(!upstream.state.queue.is_in_use());

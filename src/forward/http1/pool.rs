@@ -66,14 +66,14 @@ impl Connections {
     }
 
     /// One that waits and is still alive. `key` tells connections apart of which one cannot stand for the other.
-    pub fn take(&self, key: u64) -> Option<Connection> {
+    pub fn take(&self, key: u64, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let parked = idle.parked.get_mut(&key)?;
         let mut gone = 0;
         let stream = loop {
             let Some(Waiting { mut stream, since, limit }) = parked.waiting.pop_back() else { break None };
             gone += 1;
-            if since.elapsed() < limit && is_silent(&mut stream) {
+            if now.saturating_duration_since(since) < limit && is_silent(&mut stream) {
                 break Some(stream);
             }
         };
