@@ -85,12 +85,14 @@ fn so_many_idle_connections_to_backends_are_kept_and_no_more() {
 fn as_many_cores_serve_as_the_file_says() {
     for cores in [1, 3] {
         let balancer = Balancer::before(["127.0.0.1:1"]).top(&format!("threads: {cores}")).start();
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", balancer.pid().as_raw_nonzero())).unwrap();
-        let name = |task: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
+        let tasks = format!("/proc/{}/task", balancer.pid().as_raw_nonzero());
+        let names = || -> Vec<String> {
+            let tasks = std::fs::read_dir(&tasks).unwrap();
+            tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()).collect()
         };
-        let names: Vec<String> = tasks.map(name).collect();
-        assert_eq!(names.iter().filter(|name| name.starts_with("core")).count(), cores, "{names:?}");
+        // A thread gives itself its name, once it runs.
+        let as_many = || names().iter().filter(|name| name.starts_with("core")).count() == cores;
+        eventually("as many cores", as_many, || format!("{:?}", names()));
     }
 }
 
