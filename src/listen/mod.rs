@@ -42,6 +42,7 @@ mod transport;
 
 pub use client::{Client, client_of, close_after, refusal_of, trailers_of, within};
 pub use core::Backlog;
+pub use deadline::{Awaited, Tick, Ticket};
 pub use edge::{Edge, ProxyFactory};
 pub use listener::{Http2, Listener, ListenerCounters, Settings};
 pub use socket::Acceptor;

@@ -14,7 +14,7 @@ use pingora::proxy::Session;
 use tokio::time::Sleep;
 
 use crate::forward::call::Outgoing;
-use crate::listen;
+use crate::listen::{self, Awaited, Tick, Ticket};
 use crate::upstream::queue::Queue;
 
 /// How long a client may take nothing while others wait for a place: a piece of an answer, at most 64 KiB, that is under
@@ -102,22 +102,47 @@ pub(super) async fn deliver(
 
 /// The one timer of an attempt. It is set when something really waits, and not set anew when a wait ends: it goes off too
 /// early then, and is set for what is waited for by that time.
-pub(super) struct Timer(pub(super) Option<Pin<Box<Sleep>>>);
+#[derive(Default)]
+pub(super) struct Timer(Option<Alarm>);
+
+/// What goes off.
+enum Alarm {
+    /// Some time before this moment. Most long waits are over long before, and the coarse clock of the core costs them next to nothing.
+    Coarse(Ticket, Instant),
+    /// To the millisecond.
+    Exact(Pin<Box<Sleep>>),
+}
+
+/// How long before its end a wait goes over from the coarse clock, which is late by half a second at most, to the exact one.
+const NEAR: Duration = Duration::from_secs(1);
+
+impl Alarm {
+    fn set(task: &task::Context<'_>, due: Instant) -> Alarm {
+        match due.saturating_duration_since(Instant::now()).checked_sub(NEAR) {
+            Some(long) if long > NEAR => {
+                Alarm::Coarse(Ticket::new(task.waker(), Tick::after(long), Awaited::Progress), due)
+            }
+            Some(_) | None => Alarm::Exact(Box::pin(tokio::time::sleep_until(due.into()))),
+        }
+    }
+}
 
 impl Timer {
-    /// Ready when `due` has passed.
+    /// Ready when `due` has passed. To be asked by one task.
     pub(super) fn poll(&mut self, task: &mut task::Context<'_>, due: Option<Instant>) -> Poll<()> {
         let Some(due) = due else { return Poll::Pending };
         loop {
-            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-            if sleep.deadline() > due.into() {
-                sleep.as_mut().reset(due.into());
+            match &mut self.0 {
+                Some(Alarm::Coarse(ticket, until)) if *until <= due && !ticket.expired() => return Poll::Pending,
+                Some(Alarm::Exact(sleep)) if sleep.deadline() <= due.into() => {
+                    ready!(sleep.as_mut().poll(task));
+                    if Instant::now() >= due {
+                        return Poll::Ready(());
+                    }
+                    self.0 = None;
+                }
+                Some(_) | None => self.0 = Some(Alarm::set(task, due)),
             }
-            ready!(sleep.as_mut().poll(task));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due.into());
         }
     }
 }

@@ -63,8 +63,9 @@ async fn attempt(proxy: &Proxy, session: &mut Session, context: &mut Context) ->
             // In a box: it is rare, and so large that every request would be moved with it.
             None => Box::pin(connect(proxy, session, context, &backend)).await?,
         };
-        let ended = match ask(session, context, call).await {
-            Ok(exchange) => exchange.run(proxy, session, context, &backend).await,
+        let mut exchange = Exchange::over(call);
+        let ended = match exchange.ask(session, context).await {
+            Ok(()) => exchange.run(proxy, session, context, &backend).await,
             Err(error) => Err(Ended::Failed(error)),
         };
         match ended {
@@ -99,18 +100,6 @@ impl From<Box<Error>> for Ended {
     fn from(error: Box<Error>) -> Ended {
         Ended::Failed(error)
     }
-}
-
-/// Has everything ready to be sent.
-pub(super) async fn ask(session: &mut Session, context: &mut Context, mut call: Call) -> Result<Exchange> {
-    context.connected(session, call.reused());
-    let body = if session.is_body_empty() { Body::None } else { Body::Follows };
-    let mut head = hops::without_hops(session.req_header(), call.version())?;
-    context.make_ours(session, &mut head)?;
-    call.queue_head(head, body)?;
-    let mut exchange = Exchange { call: Some(call), upload: Upload::Coming, turn: Turn::Backend, timer: Timer(None) };
-    exchange.first_piece(session, context, body).await?;
-    Ok(exchange)
 }
 
 /// How far the request's body has come.
@@ -165,6 +154,27 @@ pub(super) enum Turn {
 }
 
 impl Exchange {
+    /// Nothing has been asked yet.
+    pub(super) fn over(call: Call) -> Exchange {
+        Exchange { call: Some(call), upload: Upload::Coming, turn: Turn::Backend, timer: Timer::default() }
+    }
+
+    /// Has everything ready to be sent.
+    pub(super) async fn ask(&mut self, session: &mut Session, context: &mut Context) -> Result<()> {
+        let body = self.queue_head(session, context)?;
+        self.first_piece(session, context, body).await
+    }
+
+    fn queue_head(&mut self, session: &mut Session, context: &mut Context) -> Result<Body> {
+        let Some(call) = &mut self.call else { return Err(ended_early()) };
+        context.connected(session, call.reused());
+        let body = if session.is_body_empty() { Body::None } else { Body::Follows };
+        let mut head = hops::without_hops(session.req_header(), call.version())?;
+        context.make_ours(session, &mut head)?;
+        call.queue_head(head, body)?;
+        Ok(body)
+    }
+
     /// What is at hand of the body leaves with the head.
     async fn first_piece(&mut self, session: &mut Session, context: &mut Context, body: Body) -> Result<()> {
         if body == Body::None {
@@ -207,7 +217,7 @@ impl Exchange {
 
     /// The rest, once a head is held.
     pub(super) async fn go_on_from_head(
-        mut self,
+        &mut self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
@@ -225,7 +235,7 @@ impl Exchange {
     }
 
     async fn run(
-        mut self,
+        &mut self,
         proxy: &Proxy,
         session: &mut Session,
         context: &mut Context,
@@ -259,8 +269,9 @@ impl Exchange {
                 Event::Came(_) if answered => self.upload = Upload::Broken,
                 Event::Came(Ok(())) => {
                     if self.answer(proxy, session, context, backend).await? {
-                        let Some(Call::Http1(call)) = self.call else { return Ok(()) };
-                        let tunnel = tunnel::run(session, context, call.into_connection(), self.timer);
+                        let Some(Call::Http1(call)) = self.call.take() else { return Ok(()) };
+                        let timer = std::mem::take(&mut self.timer);
+                        let tunnel = tunnel::run(session, context, call.into_connection(), timer);
                         return Ok(Box::pin(tunnel).await?);
                     }
                 }

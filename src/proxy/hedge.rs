@@ -20,7 +20,7 @@ use super::Proxy;
 use super::attempt::Attempt;
 use super::context::Context;
 use super::delivery::Timer;
-use super::exchange::{Ended, Exchange, ask, asked};
+use super::exchange::{Ended, Exchange, asked};
 use crate::config::Hedge;
 use crate::forward::call::Call;
 use crate::listen;
@@ -109,7 +109,7 @@ pub(super) async fn attempt(
 
 async fn race(proxy: &Proxy, session: &mut Session, context: &mut Context, hedge_at: Instant) -> Result<()> {
     let mut runner = Runner::start(proxy, session, context)?;
-    let mut timer = Timer(None);
+    let mut timer = Timer::default();
     let mut hedge_at = Some(hedge_at);
     loop {
         let due = [hedge_at, context.due(), context.race.rival_due()].into_iter().flatten().min();
@@ -193,13 +193,16 @@ impl Runner {
         timer: &mut Timer,
     ) -> Result<Step> {
         let error = match said {
-            Said::Connected(Ok(call)) => match ask(session, context, call).await {
-                Ok(exchange) => {
-                    self.stage = Stage::Asked(exchange);
-                    return Ok(Step::GoOn);
+            Said::Connected(Ok(call)) => {
+                let mut exchange = Exchange::over(call);
+                match exchange.ask(session, context).await {
+                    Ok(()) => {
+                        self.stage = Stage::Asked(exchange);
+                        return Ok(Step::GoOn);
+                    }
+                    Err(error) => error,
                 }
-                Err(error) => error,
-            },
+            }
             Said::Connected(Err(error)) => return Err(context.connect_failed(session, error)),
             Said::Ended(Ended::Stale) => {
                 self.stage = Stage::connecting(proxy, session, context, &self.backend)?;
@@ -207,10 +210,10 @@ impl Runner {
             }
             Said::Ended(Ended::Failed(error)) => error,
             Said::Head => {
-                let Stage::Asked(exchange) = std::mem::replace(&mut self.stage, Stage::Connected(None)) else {
+                let Stage::Asked(mut exchange) = std::mem::replace(&mut self.stage, Stage::Connected(None)) else {
                     return Ok(Step::GoOn);
                 };
-                let timer = std::mem::replace(timer, Timer(None));
+                let timer = std::mem::take(timer);
                 match exchange.go_on_from_head(proxy, session, context, &self.backend, timer).await {
                     Ok(()) => return Ok(Step::Served),
                     Err(error) => error,

@@ -87,20 +87,21 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
         context.disclosure = self.gate.load().discloses(&session.req_header().headers);
         context.arrive(session);
+        // What is not forwarded is answered from a box, so that what is forwarded is moved without it.
         match context.admit(session) {
             Ok(Next::Forward) if max_forwards::ends_here(session.req_header()) => {
-                answer::options(session, context).await?;
+                Box::pin(answer::options(session, context)).await?;
                 Ok(true)
             }
             Ok(Next::Forward) => match context.reserve(session).await {
                 Ok(()) => exchange::serve(self, session, context).await.map(|()| true),
-                Err(reason) => turn_away(session, context, reason).await,
+                Err(reason) => Box::pin(turn_away(session, context, reason)).await,
             },
             Ok(Next::Answer) => {
-                direct::answer(session, context, &self.lifecycle).await?;
+                Box::pin(direct::answer(session, context, &self.lifecycle)).await?;
                 Ok(true)
             }
-            Err(reason) => turn_away(session, context, reason).await,
+            Err(reason) => Box::pin(turn_away(session, context, reason)).await,
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::{Answer, Balancer, Origin, eventually};
+use crate::support::{Answer, Balancer, Gate, Origin, eventually};
 
 /// What a limit of one second may take: its tick, and a machine that is busy.
 fn about_a_second(began: Instant) -> bool {
@@ -228,6 +228,20 @@ fn a_head_that_is_late_is_504_whether_idle_is_longer_or_not() {
         assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("first_byte_timeout"), "{timeouts}: {answer}");
         assert!(took < Duration::from_millis(2400), "{timeouts}: {took:?}");
     }
+}
+
+#[test]
+fn a_long_wait_ends_neither_early_nor_much_too_late() {
+    let silent = Gate::default();
+    let waits = silent.clone();
+    let origin = Origin::start(move |_| {
+        waits.pass();
+        Answer::Ok("too late".to_owned())
+    });
+    let (answer, took) = ask(&impatient(&origin, "first_byte: 3s, idle: 20s"), "/");
+    silent.open();
+    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("first_byte_timeout"), "{answer}");
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_millis(4400), "{took:?}");
 }
 
 #[test]
