@@ -46,7 +46,7 @@ pub(super) fn user_data(data: Box<dyn Any + Send + Sync>) -> Option<ProxyDigest>
 /// one.
 ///
 /// # Errors
-/// There is none: a fault of ours.
+/// None of ours is within it, which would be a fault of ours.
 pub fn within(session: &mut Session) -> Result<&mut Box<dyn Downstream>> {
     let foreign = || Error::explain(ErrorType::InternalError, "a session that is none of ours");
     session.downstream_session.as_custom_mut().ok_or_else(foreign)

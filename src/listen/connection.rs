@@ -12,7 +12,6 @@ use super::client::Client;
 use super::deadline::{Awaited, Tick};
 use super::listener::{Http2, Listener, Live};
 use super::metered::Metered;
-use super::phases::Phases;
 use super::preface::{Spoken, spoken};
 use super::proxy_protocol;
 use super::socket::Accepted;
@@ -23,17 +22,17 @@ use crate::config::ProxyProtocol;
 
 /// Requests of one listener on one core.
 pub struct App<P> {
-    phases: Arc<Phases<P>>,
+    proxy: Arc<P>,
     listener: Arc<Listener>,
 }
 
 impl<P> App<P> {
-    pub(super) fn new(phases: Arc<Phases<P>>, listener: Arc<Listener>) -> App<P> {
-        App { phases, listener }
+    pub(super) fn new(proxy: Arc<P>, listener: Arc<Listener>) -> App<P> {
+        App { proxy, listener }
     }
 
-    pub(super) fn phases(&self) -> &Phases<P> {
-        &self.phases
+    pub(super) fn proxy(&self) -> &P {
+        &self.proxy
     }
 
     pub(super) fn listener(&self) -> &Arc<Listener> {

@@ -1,10 +1,10 @@
-//! One core: its runtime, its accept loops, its clock, its phases.
+//! One core: its runtime, its accept loops, its clock, its proxy.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::ProxyHttp;
@@ -15,7 +15,6 @@ use super::connection::{self, App};
 use super::deadline;
 use super::descriptors::Descriptors;
 use super::listener::{Listener, Live};
-use super::phases::Phases;
 use super::socket::{Accepted, Acceptor, Watched};
 
 /// How long accepting pauses when the process is out of descriptors; connections wait in the backlog.
@@ -44,7 +43,7 @@ pub enum Backlog {
 }
 
 pub(super) struct Core<P> {
-    pub(super) phases: Arc<Phases<P>>,
+    pub(super) proxy: Arc<P>,
     pub(super) shutdown: ShutdownWatch,
 }
 
@@ -66,12 +65,13 @@ where
         runtime.block_on(async move {
             let mut accepting: HashMap<usize, Accepting<P>> = HashMap::new();
             let descriptors = Descriptors::of_process();
+            let began = Instant::now();
             let mut clock = tokio::time::interval(deadline::TICK);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 let command = tokio::select! {
                     command = commands.recv() => command,
-                    _ = clock.tick() => { deadline::advance(); continue }
+                    _ = clock.tick() => { deadline::advance_to(began.elapsed()); continue }
                 };
                 match command {
                     Some(Command::Add(listener, acceptor)) => {
@@ -79,7 +79,7 @@ where
                         match acceptor.watch() {
                             Ok(socket) => {
                                 let socket = Arc::new(socket);
-                                let app = Arc::new(App::new(self.phases.clone(), listener));
+                                let app = Arc::new(App::new(self.proxy.clone(), listener));
                                 let task = accept(socket.clone(), app.clone(), descriptors, self.shutdown.clone());
                                 let task = tokio::spawn(task);
                                 accepting.insert(id, Accepting { socket, app, task });

@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::core::{Backlog, Command, Core};
 use super::listener::Listener;
-use super::phases::Phases;
 use super::socket::Acceptor;
 
 /// How often a draining edge looks whether it is idle.
@@ -46,7 +45,7 @@ impl Edge {
         let mut threads = Vec::new();
         for index in 0..cores.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let core = Core { phases: Arc::new(Phases::new(proxy())), shutdown: watched.clone() };
+            let core = Core { proxy: Arc::new(proxy()), shutdown: watched.clone() };
             let run = move || {
                 if let Err(error) = core.run(receiver) {
                     log::error!(error:%; "core could not start its runtime");

@@ -15,6 +15,7 @@ use super::control::{self, Ended};
 use super::deadline::{Awaited, Tick};
 use super::http1_session::{Answer, Http1Session, Returned};
 use super::inbound::Arrived;
+use super::phases;
 use super::stream::EdgeStream;
 
 /// How long the rest of a body is waited for when nobody has said.
@@ -67,7 +68,7 @@ where
 {
     let control = control::begin(stream.client(), *shutdown.borrow())?;
     let session = Box::new(Http1Session::new(stream, arrived, control.clone()));
-    Some((Box::pin(app.phases().run(session)), control))
+    Some((Box::pin(phases::run(app.proxy(), session)), control))
 }
 
 /// What becomes of a connection after a request.

@@ -1,4 +1,4 @@
-//! All requests of one HTTP/2 connection: accepts its streams and hands each to pingora's proxy as a session of ours.
+//! All requests of one HTTP/2 connection: accepts its streams and hands each to the proxy as a session of ours.
 //!
 //! pingora's own loop would hand over sessions that replace the backend's `Date` and lose interim answers.
 
@@ -23,6 +23,7 @@ use super::deadline::LINGER;
 use super::http2_stream::Http2Stream;
 use super::listener::Settings;
 use super::metered::{Metered, Traffic};
+use super::phases;
 
 /// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
 /// a 100 ms path to 5 Mbit/s.
@@ -91,6 +92,9 @@ where
             continue;
         };
         let Some(Ok((request, mut respond))) = accepted else { return };
+        if active.count.load(Ordering::Relaxed) == 0 {
+            idle.set(active.idle(limit, &traffic));
+        }
         if request.method() == Method::CONNECT {
             refuse(&mut respond, StatusCode::METHOD_NOT_ALLOWED);
             continue;
@@ -100,13 +104,10 @@ where
             continue;
         }
         let stream = Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone()));
-        if active.count.load(Ordering::Relaxed) == 0 {
-            idle.set(active.idle(limit, &traffic));
-        }
         let (app, guard) = (app.clone(), Active::begin(&active));
         tokio::spawn(async move {
             let _guard = guard;
-            app.phases().run(stream).await;
+            phases::run(app.proxy(), stream).await;
         });
     }
 }

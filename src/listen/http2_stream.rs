@@ -124,9 +124,6 @@ impl Http2Stream {
                 wait_for_room(answer, limit).await?;
             }
             let now = data.split_to(answer.capacity().min(data.len()));
-            if now.is_empty() {
-                continue;
-            }
             self.sent += now.len();
             self.traffic.given.fetch_add(now.len() as u64, Ordering::Relaxed);
             let last = end && data.is_empty();
@@ -211,7 +208,7 @@ impl Session for Http2Stream {
             while !self.is_body_done() && self.body_piece().await?.is_some() {}
             Ok(())
         };
-        within(limit, drain).await
+        in_time(limit, drain).await
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
@@ -400,7 +397,7 @@ async fn wait_for_room(answer: &mut SendStream<Bytes>, limit: Option<Duration>) 
     room.map(drop).or_err(ErrorType::WriteError, "waiting for room")
 }
 
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
     match limit {
         None => work.await,
         Some(limit) => match tokio::time::timeout(limit, work).await {

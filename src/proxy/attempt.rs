@@ -38,6 +38,8 @@ pub struct Attempt {
     protocol: Protocol,
     /// Whether it may become a tunnel.
     upgrade: bool,
+    /// Whether the request has a body, as far as its head tells.
+    body: Body,
     limits: Limits,
     /// What is waited for.
     wait: Wait,
@@ -174,6 +176,7 @@ impl Context {
             // An upgrade is one of HTTP/1.1 (RFC 9113, section 8.6).
             protocol: if upgrade { Protocol::Http1 } else { destination.upstream.config.protocol },
             upgrade,
+            body: if session.is_body_empty() { Body::None } else { Body::Sent },
             limits: Limits::new(&destination.timeouts, per_try, self.began, request_body_idle),
             wait: Wait::For(Phase::Over),
             expired: None,
@@ -226,7 +229,7 @@ impl Context {
     }
 
     /// There is a connection.
-    pub(super) fn connected(&mut self, session: &mut Session, reused: bool) {
+    pub(super) fn connected(&mut self, reused: bool) {
         let destination = self.route.as_ref().and_then(|route| route.destination(self.destination));
         let (Some(attempt), Some(destination)) = (&mut self.attempt, destination) else { return };
         if !reused {
@@ -239,7 +242,10 @@ impl Context {
             state.observe(Verdict::Passed, thresholds, "", Instant::now());
         }
         // What has no body has no end of it that would tell that it is the backend's turn.
-        let phase = if session.is_body_empty() { Phase::FirstByte } else { Phase::Request };
+        let phase = match attempt.body {
+            Body::None => Phase::FirstByte,
+            Body::Sent => Phase::Request,
+        };
         self.waits_for(phase);
     }
 
@@ -306,14 +312,14 @@ impl Context {
     }
 
     /// The whole request was sent: it is the backend's turn, unless it has answered already.
-    fn sent(&mut self, body: Body) {
+    fn sent(&mut self) {
         if let Some(attempt) = &mut self.attempt
             && attempt.first_byte.is_none()
         {
             // Over a kept connection a request without a body is sent at once.
-            let at_once = body == Body::None && attempt.connect.is_none();
+            let at_once = attempt.body == Body::None && attempt.connect.is_none();
             let now = if at_once { attempt.began } else { Instant::now() };
-            attempt.in_flight.sent((body == Body::Sent).then_some(now), now);
+            attempt.in_flight.sent((attempt.body == Body::Sent).then_some(now), now);
             self.waits_for(Phase::FirstByte);
         }
     }
@@ -330,11 +336,10 @@ impl Context {
     }
 
     /// Bytes of the client's have come.
-    fn received(&mut self, session: &mut Session, end_of_stream: bool) {
-        let body = if session.is_body_empty() { Body::None } else { Body::Sent };
+    fn received(&mut self, end_of_stream: bool) {
         match &self.attempt {
             Some(attempt) if attempt.switched => self.waits_for(Phase::Body),
-            Some(_) if end_of_stream => self.sent(body),
+            Some(_) if end_of_stream => self.sent(),
             Some(attempt) if attempt.first_byte.is_none() => self.waits_for(Phase::Request),
             Some(_) | None => {}
         }
@@ -342,8 +347,8 @@ impl Context {
 
     /// A piece of the request has come, or its end. Ends the request if that is more of a body than its route takes; a tunnel
     /// has no body.
-    pub(super) fn body_came(&mut self, session: &mut Session, end_of_stream: bool) -> Result<()> {
-        self.received(session, end_of_stream);
+    pub(super) fn body_came(&mut self, session: &Session, end_of_stream: bool) -> Result<()> {
+        self.received(end_of_stream);
         let read = session.body_bytes_read() as u64;
         let most = self.destination().and_then(|destination| destination.request_body);
         let is_tunnel = self.attempt.as_ref().is_some_and(|attempt| attempt.switched);

@@ -113,7 +113,7 @@ enum Alarm {
     Exact(Pin<Box<Sleep>>),
 }
 
-/// How long before its end a wait goes over from the coarse clock, which is late by half a second at most, to the exact one.
+/// How long before its end a wait goes over from the coarse clock, which is late by two ticks of 250 ms, to the exact one.
 const NEAR: Duration = Duration::from_secs(1);
 
 impl Alarm {

@@ -40,6 +40,7 @@ pub fn write(session: &Session, context: &Context, counters: &Counters) {
     let address = context.client_address().map_or(Text::NONE, Text::of);
     let attempt = context.attempt.as_ref();
     let record = Record {
+        // Where the clock was set meanwhile, or the machine slept, it is the present that is right.
         time: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
         request_id: context.id.as_str(),
         client: address.as_str(),
