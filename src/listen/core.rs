@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::ProxyHttp;
@@ -65,13 +65,12 @@ where
         runtime.block_on(async move {
             let mut accepting: HashMap<usize, Accepting<P>> = HashMap::new();
             let descriptors = Descriptors::of_process();
-            let began = Instant::now();
             let mut clock = tokio::time::interval(deadline::TICK);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 let command = tokio::select! {
                     command = commands.recv() => command,
-                    _ = clock.tick() => { deadline::advance_to(began.elapsed()); continue }
+                    _ = clock.tick() => { deadline::advance(); continue }
                 };
                 match command {
                     Some(Command::Add(listener, acceptor)) => {

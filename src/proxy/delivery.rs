@@ -107,22 +107,23 @@ pub(super) struct Timer(Option<Alarm>);
 
 /// What goes off.
 enum Alarm {
-    /// Some time before this moment. Most long waits are over long before, and the coarse clock of the core costs them next to nothing.
+    /// Some time before this moment, by the coarse clock of the core, which costs next to nothing: most waits are over long before.
     Coarse(Ticket, Instant),
     /// To the millisecond.
     Exact(Pin<Box<Sleep>>),
 }
 
-/// How long before its end a wait goes over from the coarse clock, which is late by two ticks of 250 ms, to the exact one.
-const NEAR: Duration = Duration::from_secs(1);
+/// What is left of a wait that is timed exactly. While more is left, half of that goes by the coarse clock, so that it does not
+/// matter how late a busy core ticks.
+const NEAR: Duration = Duration::from_secs(2);
 
 impl Alarm {
     fn set(task: &task::Context<'_>, due: Instant) -> Alarm {
-        match due.saturating_duration_since(Instant::now()).checked_sub(NEAR) {
-            Some(long) if long > NEAR => {
-                Alarm::Coarse(Ticket::new(task.waker(), Tick::after(long), Awaited::Progress), due)
-            }
-            Some(_) | None => Alarm::Exact(Box::pin(tokio::time::sleep_until(due.into()))),
+        let left = due.saturating_duration_since(Instant::now());
+        if left > NEAR {
+            Alarm::Coarse(Ticket::new(task.waker(), Tick::after(left / 2), Awaited::Progress), due)
+        } else {
+            Alarm::Exact(Box::pin(tokio::time::sleep_until(due.into())))
         }
     }
 }
