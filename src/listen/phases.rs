@@ -20,6 +20,7 @@ const SPARE: usize = 256;
 thread_local! {
     /// pingora makes a session around one of ours only with a connection of its own inside, which is not cheap: so they go from
     /// request to request. Nothing in them but what is set here is touched.
+    #[expect(clippy::vec_box, reason = "they go to a request, and come back, in their boxes")]
     static SPARES: RefCell<Vec<Box<Session>>> = const { RefCell::new(Vec::new()) };
 }
 
