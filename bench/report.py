@@ -40,8 +40,10 @@ def tables(result):
         + (", all adding the same request fields." if settings["same_fields"] else ".")
         + " Medians, and in brackets the least and the most of the rounds.",
         "",
-        *(f"- {TITLES[name]}: {result['versions'][name]}" for name in names),
+        *(f"- {TITLES[name]}: {_number(result['versions'][name])}" for name in names),
     ]
+    if "haproxy" in names:
+        lines += _summary(result)
     for scenario in result["scenarios"]:
         lines += _scenario(result, scenario)
     lines += _counts(result["counts"])
@@ -50,6 +52,30 @@ def tables(result):
         used = result["memory"][name]
         lines.append(f"| {TITLES[name]} | {used['idle'] / 2**20:.1f} MiB | {used['peak'] / 2**20:.1f} MiB |")
     return "\n".join(lines)
+
+
+def _number(version):
+    """What a program says of its version, without the rest that it says."""
+    number = re.search(r"\d+\.\d+\.\d+", version)
+    return number[0] if number else version
+
+
+def _summary(result):
+    others = [name for name in result["settings"]["proxies"] if name != "haproxy"]
+    lines = [
+        "",
+        "**All in one: CPU per request, times HAProxy's of the same round** (HAProxy's own, in ms per 1,000 requests)",
+        "",
+        "| | HAProxy | " + " | ".join(TITLES[name] for name in others) + " |",
+        "|---|--:|" + "--:|" * len(others),
+    ]
+    for scenario in result["scenarios"]:
+        rows = [r for r in result["rounds"] if r["scenario"] == scenario["name"]]
+        own = [r["cpu_ms_per_1000"] for r in rows if r["proxy"] == "haproxy"]
+        cells = [f"**{_ratio(rows, name)}**" if name == "evenkeel" else _ratio(rows, name) for name in others]
+        if own:
+            lines.append(f"| {scenario['title']} | {median(own):,.1f} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _scenario(result, scenario):
