@@ -14,7 +14,7 @@ use pingora_proxy::{ProxyHttp, Session};
 
 use super::client::within;
 
-/// How many sessions a core keeps for other requests: as many as it may have under way without making some anew, of half a KiB each.
+/// How many sessions a core keeps for other requests: as many as it may have under way without making some anew, of a KiB each.
 const SPARE: usize = 256;
 
 thread_local! {
