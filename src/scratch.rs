@@ -9,8 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// As much as is read at a time.
-const SIZE: usize = 64 * 1024;
+/// As much as is read at a time. Loopback carries segments of 64 KiB: reads of as much go in step with whoever sends, so that each is
+/// a segment, the room for the next, and a task to be woken for that. With reads of a little less, as with 32 and 96 KiB, bodies of
+/// 1 MB took a fifth (down) to a third (up) less of the system's time.
+const SIZE: usize = 56 * 1024;
 
 /// With less than this another is made, unless nobody holds any of this one any more.
 const LEAST: usize = 16 * 1024;

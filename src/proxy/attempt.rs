@@ -14,6 +14,7 @@ use super::context::Context;
 use crate::config::{Protocol, Retry};
 use crate::failure::Reason;
 use crate::forward::answer::Doubt;
+use crate::forward::call::Body;
 use crate::forward::deadline::{Limits, Phase};
 use crate::forward::http2::OfAnother;
 use crate::forward::{answer, peer, retry};
@@ -38,7 +39,7 @@ pub struct Attempt {
     protocol: Protocol,
     /// Whether it may become a tunnel.
     upgrade: bool,
-    /// Whether the request has a body, as far as its head tells.
+    /// Whether the request has a body, which takes the client's time to send.
     body: Body,
     limits: Limits,
     /// What is waited for.
@@ -102,13 +103,6 @@ impl Attempt {
             Wait::For(_) => None,
         }
     }
-}
-
-/// Whether there was a body to be sent, which takes the client's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
-    Sent,
-    None,
 }
 
 impl Context {
@@ -176,7 +170,7 @@ impl Context {
             // An upgrade is one of HTTP/1.1 (RFC 9113, section 8.6).
             protocol: if upgrade { Protocol::Http1 } else { destination.upstream.config.protocol },
             upgrade,
-            body: if session.is_body_empty() { Body::None } else { Body::Sent },
+            body: if session.is_body_empty() { Body::None } else { Body::Follows },
             limits: Limits::new(&destination.timeouts, per_try, self.began, request_body_idle),
             wait: Wait::For(Phase::Over),
             expired: None,
@@ -214,6 +208,11 @@ impl Context {
         self.attempt.as_ref().map_or(Protocol::Http1, |attempt| attempt.protocol)
     }
 
+    /// Whether a body follows the head of the attempt's request.
+    pub(super) fn body(&self) -> Body {
+        self.attempt.as_ref().map_or(Body::None, |attempt| attempt.body)
+    }
+
     /// How long the connection of the attempt is kept for others.
     pub(super) fn keep_alive(&self) -> Duration {
         self.destination().map_or(Duration::ZERO, |destination| destination.upstream.config.timeouts.keep_alive)
@@ -244,7 +243,7 @@ impl Context {
         // What has no body has no end of it that would tell that it is the backend's turn.
         let phase = match attempt.body {
             Body::None => Phase::FirstByte,
-            Body::Sent => Phase::Request,
+            Body::Follows => Phase::Request,
         };
         self.waits_for(phase);
     }
@@ -319,7 +318,7 @@ impl Context {
             // Over a kept connection a request without a body is sent at once.
             let at_once = attempt.body == Body::None && attempt.connect.is_none();
             let now = if at_once { attempt.began } else { Instant::now() };
-            attempt.in_flight.sent((attempt.body == Body::Sent).then_some(now), now);
+            attempt.in_flight.sent((attempt.body == Body::Follows).then_some(now), now);
             self.waits_for(Phase::FirstByte);
         }
     }

@@ -17,7 +17,7 @@ use crate::forward::call::Outgoing;
 use crate::listen::{self, Awaited, Tick, Ticket};
 use crate::upstream::queue::Queue;
 
-/// How long a client may take nothing while others wait for a place: a piece of an answer, at most 64 KiB, that is under
+/// How long a client may take nothing while others wait for a place: a piece of an answer, at most 56 KiB, that is under
 /// way for longer is none of a client that is merely far away.
 const IN_THE_WAY: Duration = Duration::from_secs(1);
 

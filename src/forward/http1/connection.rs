@@ -129,7 +129,7 @@ impl Connection {
         self.tail.advance((wrote - of_head - of_body).min(self.tail.len()));
     }
 
-    /// Reads what has come, 64 KiB at most; nothing where the backend says no more.
+    /// Reads what has come, 56 KiB at most; nothing where the backend says no more.
     pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         scratch::poll_read(&mut self.stream, context, usize::MAX, |mut read| {
             let all = read.bytes().len();
