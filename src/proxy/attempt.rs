@@ -39,7 +39,7 @@ pub struct Attempt {
     protocol: Protocol,
     /// Whether it may become a tunnel.
     upgrade: bool,
-    /// Whether the request has a body, which takes the client's time to send.
+    /// Whether the request had a body when the attempt began, which takes the client's time to send.
     body: Body,
     limits: Limits,
     /// What is waited for.
@@ -206,11 +206,6 @@ impl Context {
     /// What is spoken with the backend of the attempt.
     pub(super) fn protocol(&self) -> Protocol {
         self.attempt.as_ref().map_or(Protocol::Http1, |attempt| attempt.protocol)
-    }
-
-    /// Whether a body follows the head of the attempt's request.
-    pub(super) fn body(&self) -> Body {
-        self.attempt.as_ref().map_or(Body::None, |attempt| attempt.body)
     }
 
     /// How long the connection of the attempt is kept for others.

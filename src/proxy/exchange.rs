@@ -168,7 +168,8 @@ impl Exchange {
     fn queue_head(&mut self, session: &mut Session, context: &mut Context) -> Result<Body> {
         let Some(call) = &mut self.call else { return Err(ended_early()) };
         context.connected(call.reused());
-        let body = context.body();
+        // Asked once more: while there was no connection, the end of a request without a body may have come.
+        let body = if session.is_body_empty() { Body::None } else { Body::Follows };
         let mut head = hops::without_hops(session.req_header(), call.version())?;
         context.make_ours(session, &mut head)?;
         call.queue_head(head, body)?;
