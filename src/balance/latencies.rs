@@ -80,7 +80,8 @@ impl Window {
 
     /// The latency that this share of them is within, in seconds and more than 0; none if there are none.
     pub fn percentile(&self, share: Percent) -> Option<f64> {
-        let wanted = (self.total as f64 * share.fraction()).max(1.0);
+        // Divided last: a fraction such as 0.07 is a little more than that, and would reach into the next latency.
+        let wanted = (self.total as f64 * f64::from(share.get()) / 100.0).max(1.0);
         let mut below = 0.0;
         for (step, count) in self.counts.iter().enumerate() {
             let count = f64::from(*count);
