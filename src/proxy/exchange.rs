@@ -159,43 +159,18 @@ impl Exchange {
         Exchange { call: Some(call), upload: Upload::Coming, turn: Turn::Backend, timer: Timer::default() }
     }
 
-    /// Has everything ready to be sent.
+    /// Has everything ready to be sent: what is at hand of the body leaves with the head.
     pub(super) async fn ask(&mut self, session: &mut Session, context: &mut Context) -> Result<()> {
-        let body = self.queue_head(session, context)?;
-        self.first_piece(session, context, body).await
-    }
-
-    fn queue_head(&mut self, session: &mut Session, context: &mut Context) -> Result<Body> {
         let Some(call) = &mut self.call else { return Err(ended_early()) };
         context.connected(call.reused());
-        // Asked once more: while there was no connection, the end of a request without a body may have come.
-        let body = if session.is_body_empty() { Body::None } else { Body::Follows };
+        let said_none = session.is_body_empty();
+        let at_hand = if said_none { Poll::Ready(None) } else { at_hand(session).await? };
+        let body = if said_none || ends_without_any(session) { Body::None } else { Body::Follows };
         let mut head = hops::without_hops(session.req_header(), call.version())?;
         context.make_ours(session, &mut head)?;
         call.queue_head(head, body)?;
-        Ok(body)
-    }
-
-    /// What is at hand of the body leaves with the head.
-    async fn first_piece(&mut self, session: &mut Session, context: &mut Context, body: Body) -> Result<()> {
-        if body == Body::None {
-            return self.pass_on(session, context, None);
-        }
-        session.as_mut().enable_retry_buffering();
-        // What a former attempt has read already.
-        let kept = session.get_retry_buffer();
-        if kept.is_some() || session.is_body_done() {
-            return self.pass_on(session, context, kept);
-        }
-        let at_hand = {
-            let mut read = listen::within(session)?.read_body_or_idle(false);
-            poll_fn(|task| Poll::Ready(read.as_mut().poll(task))).await
-        };
         match at_hand {
-            Poll::Ready(piece) => {
-                let piece = piece.map_err(Error::into_down)?;
-                self.pass_on(session, context, piece)
-            }
+            Poll::Ready(piece) => self.pass_on(session, context, piece),
             Poll::Pending => Ok(()),
         }
     }
@@ -409,6 +384,26 @@ impl Exchange {
             context.waits_for(Phase::Body);
         }
         Ok(())
+    }
+}
+
+/// Whether a request of HTTP/2 turns out to have no body: a frame without data may end it, some time after its head.
+fn ends_without_any(session: &mut Session) -> bool {
+    session.req_header().version == Version::HTTP_2 && session.is_body_empty() && listen::trailers_of(session).is_none()
+}
+
+/// What there is of a request's body without waiting for more of it; none: it has ended.
+async fn at_hand(session: &mut Session) -> Result<Poll<Option<Bytes>>> {
+    session.as_mut().enable_retry_buffering();
+    // What a former attempt has read already.
+    let kept = session.get_retry_buffer();
+    if kept.is_some() || session.is_body_done() {
+        return Ok(Poll::Ready(kept));
+    }
+    let mut read = listen::within(session)?.read_body_or_idle(false);
+    match poll_fn(|task| Poll::Ready(read.as_mut().poll(task))).await {
+        Poll::Ready(piece) => Ok(Poll::Ready(piece.map_err(Error::into_down)?)),
+        Poll::Pending => Ok(Poll::Pending),
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::client::Client;
-use crate::support::frames::{END_STREAM, End, Http2, request};
+use crate::support::frames::{DATA, END_STREAM, End, Http2, frame, request};
 use crate::support::{Answer, Balancer, Gate, Origin, eventually};
+use crate::timeouts::black_hole;
 
 #[test]
 fn trailers_of_a_backend_reach_a_client_of_http_2() {
@@ -257,4 +258,37 @@ fn what_a_client_says_after_its_backend_has_ended_its_side_of_a_tunnel_arrives()
     client.stream().shutdown(Shutdown::Write).unwrap();
     gate.pass();
     assert_eq!(*heard.lock().unwrap(), b"last words");
+}
+
+#[test]
+fn a_request_whose_end_comes_while_its_backend_is_connected_has_no_body_there() {
+    let (listener, waiting) = black_hole();
+    let settings = "health_check: off, retry: off, timeouts: { connect: 15s }";
+    let address = listener.local_addr().unwrap();
+    let balancer = Balancer::before([address]).upstream(settings).start();
+    let mut client = Http2::connect(balancer.address);
+    client.headers(1, &request("GET", "/"), 0);
+    let picked = format!("evenkeel_backend_in_flight{{upstream=\"app\",backend=\"{address}\"}}");
+    eventually("a backend is picked", || balancer.metric(&picked) == 1.0, String::new);
+    client.send(&frame(DATA, END_STREAM, 1, b""));
+    // Read by the time that the backend accepts, which is a second later: when the system asks it again.
+    drop(waiting);
+    let backend = std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            if !head.is_empty() {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+                return String::from_utf8_lossy(&head).to_ascii_lowercase();
+            }
+        }
+        String::new()
+    });
+    let outcome = client.outcome(1);
+    assert_eq!((outcome.status, outcome.end), (Some(200), End::Whole));
+    let head = backend.join().unwrap();
+    assert!(head.starts_with("get / ") && !head.contains("transfer-encoding"), "{head}");
 }
