@@ -33,11 +33,11 @@ impl RequestId {
     }
 
     fn of(bits: u128) -> RequestId {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Computed, not looked up: so the compiler makes all of them at once.
+        let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
         let mut text = [0; LONGEST];
-        for (digit, shift) in text.iter_mut().zip((0..32).rev()) {
-            let value = (bits >> (shift * 4)) as usize & 0xf;
-            *digit = DIGITS.get(value).copied().unwrap_or(b'0');
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bits.to_be_bytes()) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
         }
         RequestId { text, length: 32 }
     }
