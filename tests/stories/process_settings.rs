@@ -119,3 +119,19 @@ fn what_is_left_after_the_grace_period_may_have_a_little_longer() {
     assert_eq!(balancer.wait_end().code(), Some(0));
     assert!(balancer.log().contains("nothing was cut"), "{}", balancer.log());
 }
+
+#[test]
+fn memory_is_in_small_pages_so_that_it_is_what_is_in_use() {
+    let origin = Origin::named("fine");
+    let balancer = Balancer::before([origin.address]).start();
+    assert_eq!(balancer.get("/").text(), "fine");
+    let of_process =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", balancer.pid().as_raw_nonzero())).unwrap();
+    assert!(of_process("status").lines().any(|line| line.split_whitespace().eq(["THP_enabled:", "0"])));
+    // What the program had before it could refuse them: nothing where the system leaves it to programs to ask.
+    if std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|on| on.contains("[madvise]")) {
+        let large = of_process("smaps_rollup");
+        let large = large.lines().find_map(|line| line.strip_prefix("AnonHugePages:")).unwrap();
+        assert_eq!(large.trim(), "0 kB");
+    }
+}
