@@ -11,7 +11,7 @@ from proxies import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 TITLES = {
-    "evenkeel": "Evenkeel", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "caddy": "Caddy",
+    "evenkeel": "Evenkeel", "evenkeel-before": "Evenkeel before", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "caddy": "Caddy",
     "yardstick": "pingora, bare", "evenkeel-routes": "Evenkeel, 10,000 routes",
     "haproxy-fields": "HAProxy, same fields",
 }
@@ -42,10 +42,11 @@ def tables(result):
         "",
         *(f"- {TITLES[name]}: {_number(result['versions'][name])}" for name in names),
     ]
-    if "haproxy" in names:
-        lines += _summary(result)
+    base = _base(names)
+    if base:
+        lines += _summary(result, base)
     for scenario in result["scenarios"]:
-        lines += _scenario(result, scenario)
+        lines += _scenario(result, scenario, base)
     lines += _counts(result["counts"])
     lines += ["", "**Memory** (resident, sum of the proxy's processes)", "", "| | before any load | at most |", "|---|--:|--:|"]
     for name in names:
@@ -60,32 +61,37 @@ def _number(version):
     return number[0] if number else version
 
 
-def _summary(result):
-    others = [name for name in result["settings"]["proxies"] if name != "haproxy"]
+def _base(names):
+    """Whom the others are compared with, if anybody."""
+    return next((name for name in ("haproxy", "evenkeel-before") if name in names), None)
+
+
+def _summary(result, base):
+    others = [name for name in result["settings"]["proxies"] if name != base]
     lines = [
         "",
-        "**All in one: CPU per request, times HAProxy's of the same round** (HAProxy's own, in ms per 1,000 requests)",
+        f"**All in one: CPU per request, times that of {TITLES[base]} in the same round** (its own, in ms per 1,000 requests)",
         "",
-        "| | HAProxy | " + " | ".join(TITLES[name] for name in others) + " |",
+        f"| | {TITLES[base]} | " + " | ".join(TITLES[name] for name in others) + " |",
         "|---|--:|" + "--:|" * len(others),
     ]
     for scenario in result["scenarios"]:
         rows = [r for r in result["rounds"] if r["scenario"] == scenario["name"]]
-        own = [r["cpu_ms_per_1000"] for r in rows if r["proxy"] == "haproxy"]
-        cells = [f"**{_ratio(rows, name)}**" if name == "evenkeel" else _ratio(rows, name) for name in others]
+        own = [r["cpu_ms_per_1000"] for r in rows if r["proxy"] == base]
+        cells = [f"**{_ratio(rows, name, base)}**" if name == "evenkeel" else _ratio(rows, name, base) for name in others]
         if own:
             lines.append(f"| {scenario['title']} | {median(own):,.1f} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _scenario(result, scenario):
-    rows = [r for r in result["rounds"] if r["scenario"] == scenario["name"]]
+def _scenario(result, scenario, base):
+    rows, settings = [r for r in result["rounds"] if r["scenario"] == scenario["name"]], result["settings"]
     calls = {e["proxy"]: e["per_request"] for e in result["system_calls"] if e["scenario"] == scenario["name"]}
     lines = [
         "",
         f"**{scenario['title']}, {scenario['connections']} connections**",
         "",
-        f"| | CPU ms per 1000 requests | times HAProxy | requests/s | proxy's core busy | p50 / p99 / p99.9 ms at {scenario['rate']:,}/s |"
+        f"| | CPU ms per 1000 requests | times {TITLES.get(base, 'another')} | requests/s | proxy's core busy | p50 / p99 / p99.9 ms at {scenario['rate']:,}/s |"
         + (" system calls per request |" if calls else "") + " errors |",
         "|---|--:|--:|--:|--:|--:|" + ("--:|" if calls else "") + "--:|",
     ]
@@ -94,9 +100,11 @@ def _scenario(result, scenario):
         if not mine:
             continue
         paced = [r["paced"] for r in mine]
-        times = " / ".join(_spread([p[key] for p in paced], ".1f") for key in ("p50_ms", "p99_ms", "p999_ms"))
+        # Of fewer requests than a thousand the last is no one in a thousand.
+        quantiles = ("p50_ms", "p99_ms", "p999_ms") if scenario["rate"] * settings["seconds"] >= 1000 else ("p50_ms", "p99_ms")
+        times = " / ".join([_spread([p[key] for p in paced], ".1f") for key in quantiles] + ["–"] * (3 - len(quantiles)))
         row = (
-            f"| {TITLES[name]} | {_spread([r['cpu_ms_per_1000'] for r in mine], ',.1f')} | {_ratio(rows, name)} "
+            f"| {TITLES[name]} | {_spread([r['cpu_ms_per_1000'] for r in mine], ',.1f')} | {_ratio(rows, name, base)} "
             f"| {median(r['per_second'] for r in mine):,.0f} | {100 * median(r['busy'] for r in mine):.0f} % | {times} |"
         )
         if calls:
@@ -128,13 +136,13 @@ def _spread(values, form):
     return middle if len(values) < 2 else f"{middle} ({min(values):{form}}–{max(values):{form}})"
 
 
-def _ratio(rows, name):
-    """CPU per request over HAProxy's of the same round: median and spread."""
-    base = {r["round"]: r["cpu_ms_per_1000"] for r in rows if r["proxy"] == "haproxy"}
-    ratios = [r["cpu_ms_per_1000"] / base[r["round"]] for r in rows if r["proxy"] == name and base.get(r["round"])]
+def _ratio(rows, name, base):
+    """CPU per request over that of `base` in the same round: median and spread."""
+    own = {r["round"]: r["cpu_ms_per_1000"] for r in rows if r["proxy"] == base}
+    ratios = [r["cpu_ms_per_1000"] / own[r["round"]] for r in rows if r["proxy"] == name and own.get(r["round"])]
     if not ratios:
         return "–"
-    return "1" if name == "haproxy" else _spread(ratios, ".2f")
+    return "1" if name == base else _spread(ratios, ".2f")
 
 
 def write(marker, text, page=DOCUMENT):

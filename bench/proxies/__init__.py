@@ -16,6 +16,8 @@ from .programs import ROOT, TRAFFIC, YARDSTICK_PROGRAM, wheels
 from .site import Backends, Site
 
 NAMES = ("evenkeel", "nginx", "haproxy", "envoy", "caddy")
+# Another build of Evenkeel, such as that before a change: measured only when its path is given.
+BEFORE = "evenkeel-before"
 # On pingora's own listening service: measured only when named. `make yardstick` builds it.
 YARDSTICK = "yardstick"
 # Evenkeel with ten thousand routes instead of one: measured only when named.
@@ -25,7 +27,7 @@ FIELDS = "haproxy-fields"
 OPTIONAL = (YARDSTICK, ROUTES, FIELDS)
 
 _MODULES = {
-    "evenkeel": evenkeel, ROUTES: evenkeel.routes, "nginx": nginx, "haproxy": haproxy, "envoy": envoy, "caddy": caddy,
+    "evenkeel": evenkeel, BEFORE: evenkeel, ROUTES: evenkeel.routes, "nginx": nginx, "haproxy": haproxy, "envoy": envoy, "caddy": caddy,
     YARDSTICK: yardstick, FIELDS: haproxy.fields,
 }
 
@@ -57,6 +59,6 @@ def start(name, program, scratch, site, core, wrap=lambda command: command):
 
 
 __all__ = [
-    "BODIES", "Backends", "FIELDS", "NAMES", "OPTIONAL", "ROOT", "ROUTES", "Site", "TRAFFIC", "YARDSTICK", "YARDSTICK_PROGRAM", "can",
+    "BEFORE", "BODIES", "Backends", "FIELDS", "NAMES", "OPTIONAL", "ROOT", "ROUTES", "Site", "TRAFFIC", "YARDSTICK", "YARDSTICK_PROGRAM", "can",
     "certificate", "start", "start_backends", "start_special", "version", "wheels",
 ]

@@ -1,10 +1,11 @@
 //! What of a request was meant for us alone, and goes no further (RFC 9110, section 7.6.1).
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
+use super::call::Body;
 use super::request_head::RequestHead;
 
 /// The most fields that `Connection` may name.
@@ -13,12 +14,12 @@ const MOST_NOMINATED: usize = 9;
 /// Fields that no client can have removed by naming them.
 const PROTECTED: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// The client's head without what was meant for us alone, as one of this version. Whoever asks for a WebSocket still does, as
-/// far as that is known there.
+/// The client's head without what was meant for us alone, as one of this version, which says in its own words what HTTP/2 says
+/// otherwise. Whoever asks for a WebSocket still does, as far as that is known there.
 ///
 /// # Errors
 /// Of the client: its `Connection` names what it must not, or too much.
-pub fn without_hops(request: &RequestHeader, version: Version) -> Result<RequestHead<'_>> {
+pub fn without_hops(request: &RequestHeader, version: Version, body: Body) -> Result<RequestHead<'_>> {
     let websocket = version == Version::HTTP_11
         && request.version == Version::HTTP_11
         && request.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -33,6 +34,12 @@ pub fn without_hops(request: &RequestHeader, version: Version) -> Result<Request
         if let Ok(host) = HeaderValue::from_str(authority) {
             head.add(header::HOST, host);
         }
+    }
+    // That a stream has ended says it all; in HTTP/1.1 there are those who want to be told (411; RFC 9110, section 8.6).
+    let expects_body = matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
+    let is_told = version == Version::HTTP_11 && request.version == Version::HTTP_2;
+    if expects_body && is_told && body == Body::None && head.first(&header::CONTENT_LENGTH).is_none() {
+        head.add(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     Ok(head)
 }
@@ -91,7 +98,7 @@ mod tests {
         for named in ["host", "X-Forwarded-For", ":authority", "\"x\"", "a b"].iter().chain(&many) {
             let mut request = RequestHeader::build("GET", b"/", None).unwrap();
             request.append_header("Connection", *named).unwrap();
-            assert!(without_hops(&request, Version::HTTP_11).is_err(), "{named}");
+            assert!(without_hops(&request, Version::HTTP_11, Body::None).is_err(), "{named}");
         }
     }
 }

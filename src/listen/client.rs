@@ -79,11 +79,20 @@ pub fn refusal_of(session: &Session) -> Option<Reason> {
 pub fn trailers_of(session: &Session) -> Option<HeaderMap> {
     match control_of(session) {
         Some(control) => control.state().trailers.clone(),
-        None => {
-            let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
-            Some(data.downcast_ref::<Trailed>()?.trailers.clone())
-        }
+        None => Some(trailed(session)?.trailers.clone()),
     }
+}
+
+/// Whether the request has had trailers so far.
+pub fn has_trailers(session: &Session) -> bool {
+    match control_of(session) {
+        Some(control) => control.state().trailers.is_some(),
+        None => trailed(session).is_some(),
+    }
+}
+
+fn trailed(session: &Session) -> Option<&Trailed> {
+    session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
 /// Leaves the trailers of a stream of HTTP/2 for whoever wants them.

@@ -330,8 +330,7 @@ impl Session for Http1Session {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        // Also chunks without any data, once they have been read: nothing of them can be sent again.
-        self.incoming.bodiless || (self.incoming.received == 0 && self.incoming.is_done())
+        self.incoming.bodiless
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {

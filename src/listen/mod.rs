@@ -40,7 +40,7 @@ mod stream;
 pub mod tls;
 mod transport;
 
-pub use client::{Client, client_of, close_after, refusal_of, trailers_of, within};
+pub use client::{Client, client_of, close_after, has_trailers, refusal_of, trailers_of, within};
 pub use core::Backlog;
 pub use deadline::{Awaited, Tick, Ticket};
 pub use edge::{Edge, ProxyFactory};

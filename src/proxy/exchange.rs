@@ -163,10 +163,11 @@ impl Exchange {
     pub(super) async fn ask(&mut self, session: &mut Session, context: &mut Context) -> Result<()> {
         let Some(call) = &mut self.call else { return Err(ended_early()) };
         context.connected(call.reused());
-        let said_none = session.is_body_empty();
-        let at_hand = if said_none { Poll::Ready(None) } else { at_hand(session).await? };
-        let body = if said_none || ends_without_any(session) { Body::None } else { Body::Follows };
-        let mut head = hops::without_hops(session.req_header(), call.version())?;
+        let at_hand = at_hand(session).await?;
+        // A frame without data may end a request of HTTP/2, some time after its head; trailers need a body to follow.
+        let is_none = session.is_body_empty() && !listen::has_trailers(session);
+        let body = if is_none { Body::None } else { Body::Follows };
+        let mut head = hops::without_hops(session.req_header(), call.version(), body)?;
         context.make_ours(session, &mut head)?;
         call.queue_head(head, body)?;
         match at_hand {
@@ -387,19 +388,14 @@ impl Exchange {
     }
 }
 
-/// Whether a request of HTTP/2 turns out to have no body: a frame without data may end it, some time after its head.
-fn ends_without_any(session: &mut Session) -> bool {
-    session.req_header().version == Version::HTTP_2 && session.is_body_empty() && listen::trailers_of(session).is_none()
-}
-
 /// What there is of a request's body without waiting for more of it; none: it has ended.
 async fn at_hand(session: &mut Session) -> Result<Poll<Option<Bytes>>> {
-    session.as_mut().enable_retry_buffering();
     // What a former attempt has read already.
     let kept = session.get_retry_buffer();
     if kept.is_some() || session.is_body_done() {
         return Ok(Poll::Ready(kept));
     }
+    session.as_mut().enable_retry_buffering();
     let mut read = listen::within(session)?.read_body_or_idle(false);
     match poll_fn(|task| Poll::Ready(read.as_mut().poll(task))).await {
         Poll::Ready(piece) => Ok(Poll::Ready(piece.map_err(Error::into_down)?)),

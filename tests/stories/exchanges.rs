@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::client::Client;
-use crate::support::frames::{DATA, END_STREAM, End, Http2, frame, request};
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, End, HEADERS, Http2, block, frame, request};
 use crate::support::{Answer, Balancer, Gate, Origin, eventually};
 use crate::timeouts::black_hole;
 
@@ -291,4 +291,56 @@ fn a_request_whose_end_comes_while_its_backend_is_connected_has_no_body_there() 
     assert_eq!((outcome.status, outcome.end), (Some(200), End::Whole));
     let head = backend.join().unwrap();
     assert!(head.starts_with("get / ") && !head.contains("transfer-encoding"), "{head}");
+}
+
+#[test]
+fn a_request_that_ends_right_behind_its_head_has_no_body_and_says_so_where_one_is_expected() {
+    let origin = Origin::named("fine");
+    let balancer = Balancer::before([origin.address]).start();
+    let mut client = Http2::connect(balancer.address);
+    for (stream, (method, length)) in (1..).step_by(2).zip([("GET", None), ("POST", Some("0"))]) {
+        // Over two frames, and over one.
+        client.send(&[head(stream, method, 0), frame(DATA, END_STREAM, stream, b"")].concat());
+        assert_eq!(client.outcome(stream).status, Some(200));
+        client.send(&head(stream + 10, method, END_STREAM));
+        assert_eq!(client.outcome(stream + 10).status, Some(200));
+        let asked = origin.requests();
+        for seen in &asked[asked.len() - 2..] {
+            assert_eq!((seen.field("transfer-encoding"), seen.field("content-length")), (None, length), "{seen:?}");
+        }
+        client = Http2::connect(balancer.address);
+    }
+}
+
+fn head(stream: u32, method: &str, flags: u8) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | flags, stream, &block(&request(method, "/")))
+}
+
+#[test]
+fn trailers_without_a_body_reach_the_backend_that_is_asked_next_too() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    // The first hangs up on what it was asked, whichever of the two it is.
+    let origin = move |mut stream: TcpStream, _| {
+        let mut rest = Vec::new();
+        let mut byte = [0];
+        while !rest.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+            rest.push(byte[0]);
+        }
+        let mut heard = kept.lock().unwrap();
+        heard.push(String::from_utf8(rest).unwrap());
+        if heard.len() % 2 == 0 {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        }
+    };
+    let origins = [Origin::start_raw(origin.clone()), Origin::start_raw(origin)];
+    let balancer = Balancer::before(origins).upstream("health_check: off").start();
+    let mut client = Client::connect(balancer.address).unwrap();
+    client.send(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-sum: 1\r\n\r\n").unwrap();
+    assert_eq!(client.response(false).unwrap().status, 200);
+    let mut client = Http2::connect(balancer.address);
+    let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-sum", "1")]));
+    client.send(&[head(1, "PUT", 0), trailers].concat());
+    assert_eq!(client.outcome(1).status, Some(200));
+    assert_eq!(*heard.lock().unwrap(), ["0\r\nx-sum: 1\r\n\r\n"; 4]);
 }

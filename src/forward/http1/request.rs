@@ -83,7 +83,7 @@ mod tests {
 
     fn sent(fields: &[(&'static str, &'static str)]) -> String {
         let request = request(fields);
-        let request = without_hops(&request, Version::HTTP_11).unwrap();
+        let request = without_hops(&request, Version::HTTP_11, Body::None).unwrap();
         String::from_utf8(on_the_wire(&request).unwrap()).unwrap()
     }
 
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn a_body_is_announced_by_its_length_or_as_chunks() {
         let (known, unknown) = (request(&[("Content-Length", "5")]), request(&[]));
-        let mut known = without_hops(&known, Version::HTTP_11).unwrap();
+        let mut known = without_hops(&known, Version::HTTP_11, Body::Follows).unwrap();
         assert_eq!(announce(&mut known, Body::Follows), Framing::Length(5));
         assert_eq!(announce(&mut known, Body::None), Framing::Length(5), "which never comes");
-        let mut unknown = without_hops(&unknown, Version::HTTP_11).unwrap();
+        let mut unknown = without_hops(&unknown, Version::HTTP_11, Body::Follows).unwrap();
         assert_eq!(announce(&mut unknown, Body::None), Framing::Length(0));
         assert_eq!(announce(&mut unknown, Body::Follows), Framing::Chunked);
         assert_eq!(unknown.first(&header::TRANSFER_ENCODING).unwrap(), "chunked");
