@@ -297,18 +297,16 @@ fn a_request_whose_end_comes_while_its_backend_is_connected_has_no_body_there() 
 fn a_request_that_ends_right_behind_its_head_has_no_body_and_says_so_where_one_is_expected() {
     let origin = Origin::named("fine");
     let balancer = Balancer::before([origin.address]).start();
-    let mut client = Http2::connect(balancer.address);
-    for (stream, (method, length)) in (1..).step_by(2).zip([("GET", None), ("POST", Some("0"))]) {
-        // Over two frames, and over one.
-        client.send(&[head(stream, method, 0), frame(DATA, END_STREAM, stream, b"")].concat());
-        assert_eq!(client.outcome(stream).status, Some(200));
-        client.send(&head(stream + 10, method, END_STREAM));
-        assert_eq!(client.outcome(stream + 10).status, Some(200));
+    for (method, length) in [("GET", None), ("POST", Some("0"))] {
+        let mut client = Http2::connect(balancer.address);
+        client.send(&[head(1, method, 0), frame(DATA, END_STREAM, 1, b"")].concat());
+        assert_eq!(client.outcome(1).status, Some(200));
+        client.send(&head(3, method, END_STREAM));
+        assert_eq!(client.outcome(3).status, Some(200));
         let asked = origin.requests();
         for seen in &asked[asked.len() - 2..] {
             assert_eq!((seen.field("transfer-encoding"), seen.field("content-length")), (None, length), "{seen:?}");
         }
-        client = Http2::connect(balancer.address);
     }
 }
 
