@@ -6,7 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// As much as is read at a time. Loopback carries segments of 64 KiB: reads of as much go in step with whoever sends, so that each is
@@ -31,6 +31,22 @@ impl Read<'_> {
     /// The bytes; none at the end of the stream.
     pub fn bytes(&mut self) -> &mut [u8] {
         self.0
+    }
+
+    /// Whether so many bytes are handed on where they are.
+    pub fn is_worth_holding(length: usize) -> bool {
+        length >= WORTH_HOLDING
+    }
+
+    /// The first of the bytes are not looked at any more.
+    pub fn skip(&mut self, first: usize) {
+        self.0.advance(first.min(self.0.len()));
+    }
+
+    /// The first of the bytes, where they are: as many as are worth holding, so that nobody holds much for little.
+    pub fn take_first(&mut self, first: usize) -> Bytes {
+        debug_assert!(Read::is_worth_holding(first), "few bytes are copied");
+        self.0.split_to(first.min(self.0.len())).freeze()
     }
 
     /// The first of the bytes, to be kept.

@@ -15,7 +15,7 @@ pub fn ends_here(request: &Parts) -> bool {
 
 /// Takes one off what is left.
 pub fn decrement(request: &mut RequestHead<'_>) {
-    if let Some(left) = left(request.method, request.all(&MAX_FORWARDS)) {
+    if let Some(left) = left(&request.method, request.all(&MAX_FORWARDS)) {
         request.set(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
 }

@@ -16,7 +16,7 @@ const OURS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     /// As the client has asked.
-    pub method: &'a Method,
+    pub method: Cow<'a, Method>,
     /// What is asked for.
     pub uri: Cow<'a, Uri>,
     /// What is spoken with the backend.
@@ -30,7 +30,20 @@ impl<'a> RequestHead<'a> {
         let mut fields = Vec::with_capacity(request.headers.len() + OURS);
         let going_on = request.headers.iter().filter(|(name, _)| goes_on(name));
         fields.extend(going_on.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))));
-        RequestHead { method: &request.method, uri: Cow::Borrowed(&request.uri), version, fields }
+        RequestHead { method: Cow::Borrowed(&request.method), uri: Cow::Borrowed(&request.uri), version, fields }
+    }
+
+    /// The same, for as long as it is wanted.
+    pub fn into_owned(self) -> RequestHead<'static> {
+        let own = |(name, value): (Cow<'a, HeaderName>, Cow<'a, HeaderValue>)| {
+            (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()))
+        };
+        RequestHead {
+            method: Cow::Owned(self.method.into_owned()),
+            uri: Cow::Owned(self.uri.into_owned()),
+            version: self.version,
+            fields: self.fields.into_iter().map(own).collect(),
+        }
     }
 
     /// All fields, in order.

@@ -1,6 +1,5 @@
 //! Gathers small writes, so that a head and a small body leave in one system call. What is large leaves from where it is.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,19 +8,10 @@ use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::transport::Socket;
+use crate::spare;
 
-/// Gathered before a write: holds the head of a response and a small body; one page.
-const GATHER: usize = 4096;
-
-/// The most gathering buffers that a core keeps for reuse.
-const SPARE_BUFFERS: usize = 64;
-
-/// A buffer that has grown beyond this, for a very large head, is not kept.
-const LARGEST_SPARE: usize = 4 * GATHER;
-
-thread_local! {
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
+/// Gathered before a write.
+const GATHER: usize = spare::SIZE;
 
 /// Bytes that wait for more to leave with.
 #[derive(Debug, Default)]
@@ -140,21 +130,13 @@ impl Gathered {
     /// Where bytes are added, whatever their number.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
-            self.bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(GATHER));
+            self.bytes = spare::take();
         }
         &mut self.bytes
     }
 
     fn give_back(&mut self) {
         self.written = 0;
-        let mut buffer = std::mem::take(&mut self.bytes);
-        if (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
-            buffer.clear();
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_BUFFERS {
-                    spare.push(buffer);
-                }
-            });
-        }
+        spare::give_back(std::mem::take(&mut self.bytes));
     }
 }

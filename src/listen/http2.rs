@@ -6,12 +6,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use pingora_core::protocols::Digest;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::ProxyHttp;
@@ -24,6 +21,7 @@ use super::http2_stream::Http2Stream;
 use super::listener::Settings;
 use super::metered::{Metered, Traffic};
 use super::phases;
+use crate::http2::{Limits, Server};
 
 /// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
 /// a 100 ms path to 5 Mbit/s.
@@ -35,23 +33,11 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The most requests of a connection at a time; those beyond are refused, and may be asked again.
 const STREAMS: u32 = 128;
 
-/// The most requests of a connection that their client has taken back before anybody looked at them; one more ends the
-/// connection (CVE-2023-44487).
-const UNSEEN_RESETS: usize = 20;
+/// The largest frame of a body that is taken: what every client sends.
+const FRAME: u32 = 16 * 1024;
 
-/// The most requests of a connection that we have reset, for what their client did to them; one more ends it.
-const OWN_RESETS: usize = 1024;
-
-/// How many reset streams are remembered, to tell frames that were under way from mistakes, and how long.
-const REMEMBERED_RESETS: usize = 32;
-const RESETS_REMEMBERED: Duration = Duration::from_secs(1);
-
-/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait: some sixteen thousand
-/// tiny messages of a stream whose backend is busy. The library's own 512 KiB end such a connection at two thousand.
-const TINY_PIECES: usize = 4 * 1024 * 1024;
-
-/// What is held of one answer whose client does not take it.
-const SEND_BUFFER: usize = 64 * 1024;
+/// How many reset streams are remembered, to tell frames that were under way from mistakes.
+const REMEMBERED_RESETS: usize = 256;
 
 /// Serves a connection until it ends, or has had no request for the listener's `keep_alive`.
 pub(super) async fn serve<P>(stream: Metered, app: Arc<App<P>>, mut shutdown: ShutdownWatch)
@@ -64,7 +50,7 @@ where
     let traffic = stream.traffic();
     // The settings as they are now: the client is told of them once.
     let settings = app.listener().settings().clone();
-    let Ok(mut connection) = options(&settings).handshake::<_, Bytes>(stream).await else { return };
+    let mut server = Server::new(stream, limits(&settings));
     let active = Arc::new(Active::default());
     let mut limit = Limit::Idle(settings.keep_alive);
     // Both are made once and not for each request: they have to be enlisted where they wait, and taken off again.
@@ -74,7 +60,7 @@ where
         let accepted = tokio::select! {
             biased;
             _ = &mut draining, if !limit.is_last() => None,
-            accepted = connection.accept() => Some(accepted),
+            accepted = poll_fn(|task| server.poll_accept(task)) => Some(accepted),
             // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its
             // whole grace period.
             () = &mut idle => {
@@ -88,22 +74,21 @@ where
             limit = Limit::Closing(settings.response_write_idle);
             idle.set(active.idle(limit, &traffic));
             // GOAWAY; what is under way ends well (RFC 9113, section 6.8).
-            connection.graceful_shutdown();
+            server.shut_down();
             continue;
         };
-        let Some(Ok((request, mut respond))) = accepted else { return };
+        let Some((request, mut stream)) = accepted else { return };
         if active.count.load(Ordering::Relaxed) == 0 {
             idle.set(active.idle(limit, &traffic));
         }
-        if request.method() == Method::CONNECT {
-            refuse(&mut respond, StatusCode::METHOD_NOT_ALLOWED);
+        if request.method == Method::CONNECT {
+            let refusal = stream.send_fields(true, |encoder, out| encoder.status(out, StatusCode::METHOD_NOT_ALLOWED));
+            if let Err(fault) = refusal {
+                log::debug!(fault:%; "client has not waited to be refused");
+            }
             continue;
         }
-        // What was taken back before anybody looked at it is not begun: no backend hears of it.
-        if poll_fn(|context| Poll::Ready(respond.poll_reset(context).is_ready())).await {
-            continue;
-        }
-        let stream = Box::new(Http2Stream::new(request, respond, digest.clone(), traffic.clone()));
+        let stream = Box::new(Http2Stream::new(request, stream, digest.clone(), traffic.clone()));
         let (app, guard) = (app.clone(), Active::begin(&active));
         tokio::spawn(async move {
             let _guard = guard;
@@ -112,28 +97,15 @@ where
     }
 }
 
-fn options(settings: &Settings) -> Builder {
-    let mut options = Builder::new();
-    options
-        .max_header_list_size(settings.header_bytes)
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(UNSEEN_RESETS)
-        .max_local_error_reset_streams(Some(OWN_RESETS))
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .reset_stream_duration(RESETS_REMEMBERED)
-        .data_frame_budget(TINY_PIECES)
-        .max_send_buffer_size(SEND_BUFFER)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
-    options
-}
-
-/// Answers what never becomes a session.
-fn refuse(respond: &mut SendResponse<Bytes>, status: StatusCode) {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    // A client that is gone needs no answer.
-    drop(respond.send_response(response, true));
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        streams: STREAMS,
+        fields: usize::try_from(settings.header_bytes).unwrap_or(usize::MAX),
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        frame: FRAME,
+        remembered_resets: REMEMBERED_RESETS,
+    }
 }
 
 /// How long a connection without requests waits.

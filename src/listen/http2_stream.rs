@@ -6,16 +6,15 @@
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{self, Entry, HeaderName};
-use http::response::Parts;
-use http::{HeaderMap, Request, Response};
+use http::header;
+use http::request::Parts;
+use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, OrErr, Result};
 use pingora_core::protocols::Digest;
@@ -28,16 +27,16 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use super::client::leave_trailers;
 use super::kept_body::KeptBody;
 use super::metered::Traffic;
+use crate::http2::{Came, Code, Fault, Stream as Frames, is_of_connection};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 /// See the module's documentation.
 pub struct Http2Stream {
     request: RequestHeader,
-    body: RecvStream,
-    respond: SendResponse<Bytes>,
-    /// Once the head of the final answer was sent.
-    answer: Option<SendStream<Bytes>>,
+    stream: Frames<Parts>,
+    /// All of the request has come and was taken.
+    taken: bool,
     /// The head of the final answer, without its fields.
     written: Option<ResponseHeader>,
     /// END_STREAM was sent.
@@ -54,17 +53,15 @@ pub struct Http2Stream {
 
 impl Http2Stream {
     pub(super) fn new(
-        request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
+        request: Parts,
+        stream: Frames<Parts>,
         digest: Digest,
         traffic: Arc<Traffic>,
     ) -> Http2Stream {
-        let (head, body) = request.into_parts();
         Http2Stream {
-            request: head.into(),
-            body,
-            respond,
-            answer: None,
+            request: request.into(),
+            taken: stream.is_taken(),
+            stream,
             written: None,
             ended: false,
             received: 0,
@@ -78,30 +75,26 @@ impl Http2Stream {
         }
     }
 
-    fn head(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    fn head(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
         if self.ended || self.written.is_some() {
             return Ok(());
         }
-        let mut head = Parts::from(*head);
-        // Hardly any answer has one: to look through its names once is cheaper than to look for each of these.
-        while let Some(name) = head.headers.keys().find(|name| is_of_connection(name)).cloned() {
-            head.headers.remove(name);
+        let is_interim = head.status.is_informational();
+        let sent = self.stream.send_fields(end && !is_interim, |encoder, out| {
+            encoder.status(out, head.status);
+            for (name, value) in head.headers.iter().filter(|(name, _)| !is_of_connection(name)) {
+                encoder.field(out, name, value);
+            }
+            if !is_interim && !head.headers.contains_key(header::DATE) {
+                encoder.field(out, &header::DATE, &get_cached_date());
+            }
+        });
+        sent.or_err(ErrorType::WriteError, "sending an answer")?;
+        if !is_interim {
+            // Of what was written pingora's phases and ours ask for no more than the status.
+            self.written = Some(ResponseHeader::build_no_case(head.status, Some(0))?);
+            self.ended = end;
         }
-        if head.status.is_informational() {
-            // A client of HTTP/2 knows no switch of protocols (RFC 9113, section 8.6).
-            let interim = Response::from_parts(head, ());
-            return self.respond.send_informational(interim).or_err(ErrorType::WriteError, "sending an interim answer");
-        }
-        if let Entry::Vacant(date) = head.headers.entry(header::DATE) {
-            date.insert(get_cached_date());
-        }
-        // Of what was written pingora's phases and ours ask for no more than the status.
-        let written = ResponseHeader::build_no_case(head.status, Some(0))?;
-        let response = Response::from_parts(head, ());
-        let answer = self.respond.send_response(response, end).or_err(ErrorType::WriteError, "sending an answer")?;
-        self.answer = Some(answer);
-        self.written = Some(written);
-        self.ended = end;
         Ok(())
     }
 
@@ -110,82 +103,81 @@ impl Http2Stream {
         if self.ended {
             return Ok(());
         }
-        let limit = self.write_timeout;
-        let headless = || Error::explain(ErrorType::InternalError, "a body before its head");
-        let answer = self.answer.as_mut().ok_or_else(headless)?;
-        if data.is_empty() {
-            answer.send_data(data, end).or_err(ErrorType::WriteError, "ending an answer")?;
-            self.ended = end;
-            return Ok(());
+        if self.written.is_none() {
+            return Error::e_explain(ErrorType::InternalError, "a body before its head");
         }
-        while !data.is_empty() {
-            answer.reserve_capacity(data.len());
-            if answer.capacity() == 0 {
-                wait_for_room(answer, limit).await?;
+        loop {
+            let stream = &mut self.stream;
+            // Mostly there is room, and no time to be measured.
+            let sent = match poll_fn(|task| Poll::Ready(stream.poll_send(task, &mut data, end))).await {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => {
+                    let sent = poll_fn(|task| stream.poll_send(task, &mut data, end));
+                    in_time(self.write_timeout, sent, (ErrorType::WriteTimedout, "the client takes no more")).await?
+                }
+            };
+            let sent = sent.or_err(ErrorType::WriteError, "sending a part of an answer")?;
+            self.sent += sent;
+            self.traffic.given.fetch_add(sent as u64, Ordering::Relaxed);
+            if data.is_empty() {
+                self.ended = end;
+                return Ok(());
             }
-            let now = data.split_to(answer.capacity().min(data.len()));
-            self.sent += now.len();
-            self.traffic.given.fetch_add(now.len() as u64, Ordering::Relaxed);
-            let last = end && data.is_empty();
-            answer.send_data(now, last).or_err(ErrorType::WriteError, "sending a part of an answer")?;
-            self.ended = last;
         }
-        Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some(answer) = self.answer.as_mut().filter(|_| !self.ended) {
-            answer.send_data(Bytes::new(), true).or_err(ErrorType::WriteError, "ending an answer")?;
+        if self.written.is_some() && !self.ended {
+            self.stream.send_end().or_err(ErrorType::WriteError, "ending an answer")?;
             self.ended = true;
         }
         Ok(())
     }
 
-    fn trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        if let Some(answer) = self.answer.as_mut().filter(|_| !self.ended) {
-            answer.send_trailers(trailers).or_err(ErrorType::WriteError, "sending trailers")?;
+    fn trailers(&mut self, trailers: &HeaderMap) -> Result<()> {
+        if self.written.is_some() && !self.ended {
+            self.stream.send_trailers(trailers).or_err(ErrorType::WriteError, "sending trailers")?;
             self.ended = true;
         }
         Ok(())
     }
 
     async fn body_piece(&mut self) -> Result<Option<Bytes>> {
-        let piece = poll_fn(|context| self.body.poll_data(context)).await;
-        let piece = piece.transpose().or_err(ErrorType::ReadError, "reading the body of a request")?;
-        if let Some(piece) = &piece {
-            self.received += piece.len();
-            self.kept.keep(piece);
-            // Gives the window back; a stream that has ended needs none.
-            drop(self.body.flow_control().release_capacity(piece.len()));
-        } else if !self.body.is_end_stream() {
-            let trailers = poll_fn(|context| self.body.poll_trailers(context)).await;
-            if let Some(trailers) = trailers.or_err(ErrorType::ReadError, "reading the trailers of a request")? {
-                leave_trailers(&mut self.digest, trailers);
+        let came = poll_fn(|task| self.stream.poll_receive(task)).await;
+        match came.or_err(ErrorType::ReadError, "reading the body of a request")? {
+            Came::Piece(piece) => {
+                self.received += piece.len();
+                self.kept.keep(&piece);
+                Ok(Some(piece))
             }
+            Came::End(trailers) => {
+                self.taken = true;
+                if let Some(trailers) = trailers {
+                    leave_trailers(&mut self.digest, trailers);
+                }
+                Ok(None)
+            }
+            Came::Head(_) => Error::e_explain(ErrorType::InternalError, "a second head of a request"),
         }
-        Ok(piece)
+    }
+
+    /// Whether all of the request has come and was taken; its end may have come meanwhile.
+    fn is_taken(&mut self) -> bool {
+        self.taken = self.taken || self.stream.is_taken();
+        self.taken
     }
 
     /// Waits for the client to give up its request.
-    async fn given_up(&mut self) -> Result<Reason> {
-        let reset = poll_fn(|context| match &mut self.answer {
-            Some(answer) => answer.poll_reset(context),
-            None => self.respond.poll_reset(context),
-        });
-        reset.await.or_err(ErrorType::H2Error, "waiting for the client")
+    async fn given_up(&mut self) -> Fault {
+        poll_fn(|task| self.stream.poll_fault(task)).await
     }
 
     fn reset(&mut self) {
         if !self.ended {
-            self.respond.send_reset(Reason::INTERNAL_ERROR);
+            self.stream.reset(Code::INTERNAL_ERROR);
             self.ended = true;
         }
     }
-}
-
-/// Whether it is a field that no message of HTTP/2 has (RFC 9113, section 8.2.2).
-fn is_of_connection(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade")
 }
 
 #[async_trait]
@@ -208,15 +200,15 @@ impl Session for Http2Stream {
             while !self.is_body_done() && self.body_piece().await?.is_some() {}
             Ok(())
         };
-        in_time(limit, drain).await
+        in_time(limit, drain, (ErrorType::ReadTimedout, "the rest of a body has not come in time")).await?
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.head(head, end)
+        self.head(&head, end)
     }
 
     async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
-        self.head(Box::new(head.clone()), end)
+        self.head(head, end)
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
@@ -224,7 +216,7 @@ impl Session for Http2Stream {
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        self.trailers(trailers)
+        self.trailers(&trailers)
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
@@ -232,7 +224,7 @@ impl Session for Http2Stream {
         for task in tasks {
             ended |= match task {
                 HttpTask::Header(head, end) => {
-                    self.head(head, end).map_err(Error::into_down)?;
+                    self.head(&head, end).map_err(Error::into_down)?;
                     end
                 }
                 HttpTask::Body(data, end) => {
@@ -246,7 +238,7 @@ impl Session for Http2Stream {
                 }
                 HttpTask::Trailer(trailers) => {
                     if let Some(trailers) = trailers {
-                        self.trailers(*trailers).map_err(Error::into_down)?;
+                        self.trailers(&trailers).map_err(Error::into_down)?;
                     }
                     true
                 }
@@ -297,7 +289,7 @@ impl Session for Http2Stream {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.is_body_empty() || self.body.is_end_stream()
+        self.is_body_empty() || self.is_taken()
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -306,15 +298,15 @@ impl Session for Http2Stream {
 
     fn is_body_empty(&mut self) -> bool {
         let no_length = || self.request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-        self.received == 0 && (self.body.is_end_stream() || no_length())
+        self.received == 0 && (no_length() || self.is_taken())
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if !no_body_expected && !self.is_body_done() {
             return self.body_piece().await;
         }
-        let reason = self.given_up().await?;
-        Error::e_explain(ErrorType::H2Error, format!("the client has given up its request: {reason}"))
+        let fault = self.given_up().await;
+        Error::e_because(ErrorType::H2Error, "the client has given up its request", fault)
     }
 
     fn body_bytes_sent(&self) -> usize {
@@ -379,30 +371,19 @@ impl Session for Http2Stream {
     }
 }
 
-/// Waits until the client has room for some more of its answer.
+/// Waits for something that may take so long.
 ///
 /// # Errors
-/// It has given up, or takes nothing for so long.
-async fn wait_for_room(answer: &mut SendStream<Bytes>, limit: Option<Duration>) -> Result<()> {
-    let room = poll_fn(|context| answer.poll_capacity(context));
-    let room = match limit {
-        None => room.await,
-        Some(limit) => match tokio::time::timeout(limit, room).await {
-            Ok(room) => room,
-            Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client takes no more"),
-        },
-    };
-    let room =
-        room.ok_or_else(|| Error::explain(ErrorType::ConnectionClosed, "the client has given up its request"))?;
-    room.map(drop).or_err(ErrorType::WriteError, "waiting for room")
-}
-
-async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// It has taken longer.
+async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>, late: Late) -> Result<T> {
     match limit {
-        None => work.await,
+        None => Ok(work.await),
         Some(limit) => match tokio::time::timeout(limit, work).await {
-            Ok(done) => done,
-            Err(_) => Error::e_explain(ErrorType::ReadTimedout, "the rest of a body has not come in time"),
+            Ok(done) => Ok(done),
+            Err(_) => Error::e_explain(late.0, late.1),
         },
     }
 }
+
+/// What is said of a wait that was too long.
+type Late = (ErrorType, &'static str);

@@ -1,6 +1,6 @@
 //! The stream of an HTTP/2 connection: the edge's own, with its frames counted.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,13 +98,25 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
         let wrote = if let Poll::Ready(Ok(wrote)) = outcome { wrote } else { 0 };
-        this.half_written = wrote < bytes.len();
+        this.half_written = wrote < slices.iter().map(|slice| slice.len()).sum();
         this.meter.sent(wrote);
         this.traffic.written.fetch_add(wrote as u64, Ordering::Relaxed);
         outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -18,6 +18,7 @@ use crate::forward::call::Body;
 use crate::forward::deadline::{Limits, Phase};
 use crate::forward::http2::OfAnother;
 use crate::forward::{answer, peer, retry};
+use crate::http2::Fault;
 use crate::upstream::UnderWay;
 use crate::upstream::backend::Backend;
 use crate::upstream::health::Verdict;
@@ -520,16 +521,16 @@ impl Context {
 /// Whether a backend of HTTP/2 has said that it did nothing with the request (RFC 9113, sections 6.8 and 8.7). Streams that it
 /// has seen do not end with what it says when it goes.
 fn is_refused(error: &Error) -> bool {
-    error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        error.is_remote() && (refused || error.is_go_away())
-    })
+    fault_of(error).is_some_and(Fault::is_refusal)
 }
 
 /// Whether a backend of HTTP/2 has ended the stream or the connection, or the connection has ended by itself.
 fn is_h2_end(error: &Error) -> bool {
-    let h2 = error.root_cause().downcast_ref::<h2::Error>();
-    h2.is_some_and(|error| error.is_io() || error.is_remote())
+    fault_of(error).is_some_and(Fault::is_of_peer)
+}
+
+fn fault_of(error: &Error) -> Option<Fault> {
+    error.root_cause().downcast_ref().copied()
 }
 
 impl From<Refused> for Reason {

@@ -9,16 +9,16 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Request, StatusCode};
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use pingora::{Error, ErrorType, Result};
 
 use super::connection::{Place, Since};
+use super::length::{in_doubt, length};
 use super::request;
-use super::response::{Answer, Rest, in_doubt, length, poll_body, poll_head};
 use crate::forward::call::{Asked, Body, Follows, Misfit, Outgoing, Part, announced};
 use crate::forward::request_head::RequestHead;
+use crate::http2::{Came, Fault, Stream};
 
 /// With so much of an answer no more of it is taken: with a frame that makes it more it is twice as much at most.
 const PIECE: usize = 32 * 1024;
@@ -28,8 +28,8 @@ const PIECE: usize = 32 * 1024;
 pub struct Call {
     place: Place,
     asked: Asked,
-    /// The head, until it is sent.
-    head: Option<Request<()>>,
+    /// The head, while the backend takes no more requests.
+    head: Option<RequestHead<'static>>,
     /// Whether anything is to follow it.
     body: Body,
     /// How much of the body is still to come, where that was announced.
@@ -38,7 +38,8 @@ pub struct Call {
     piece: Bytes,
     /// What follows that; none if nothing waits.
     follows: Option<Follows>,
-    sending: Option<SendStream<Bytes>>,
+    /// Once the head is sent.
+    stream: Option<Stream<Parts>>,
     /// How often the connection had sent something when the head was given to it.
     writes: u64,
     stage: Stage,
@@ -53,13 +54,12 @@ pub struct Call {
     bodiless: bool,
 }
 
-#[derive(Debug)]
+/// What comes next of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing was asked yet, or it could not be.
-    Unasked,
-    Head(ResponseFuture),
-    Body(RecvStream),
-    Complete,
+    Head,
+    Body,
+    Nothing,
 }
 
 impl Call {
@@ -73,9 +73,9 @@ impl Call {
             left: None,
             piece: Bytes::new(),
             follows: None,
-            sending: None,
+            stream: None,
             writes: 0,
-            stage: Stage::Unasked,
+            stage: Stage::Head,
             held: VecDeque::new(),
             fault: None,
             announced: None,
@@ -90,13 +90,17 @@ impl Call {
 
     pub(in crate::forward) fn is_stale(&self) -> bool {
         let signs = self.place.connection.signs();
-        self.reused() && signs.closed() && (self.sending.is_none() || self.writes == signs.writes())
+        self.reused() && signs.closed() && (self.stream.is_none() || self.writes == signs.writes())
     }
 
     pub(in crate::forward) fn queue_head(&mut self, head: RequestHead<'_>, body: Body) -> Result<()> {
+        request::check(&head)?;
         self.left = announced(&head, body);
-        self.head = Some(request::with_authority(&head, self.place.connection.scheme())?);
         self.body = body;
+        // What goes wrong here goes wrong again when it is sent.
+        if !self.begin(&head).unwrap_or(false) {
+            self.head = Some(head.into_owned());
+        }
         Ok(())
     }
 
@@ -118,33 +122,41 @@ impl Call {
         self.body == Body::Follows
     }
 
-    /// Gives the head to the connection.
-    fn begin(&mut self, head: Request<()>) -> Result<(), h2::Error> {
+    /// Gives the head to the connection. False: it takes no more for now.
+    fn begin(&mut self, head: &RequestHead<'_>) -> Result<bool, Fault> {
         let connection = &self.place.connection;
         self.writes = connection.signs().writes();
-        let (answer, sending) = connection.sender().send_request(head, self.body == Body::None)?;
-        (self.stage, self.sending) = (Stage::Head(answer), Some(sending));
-        Ok(())
+        let write = |encoder: &mut _, out: &mut _| request::write(head, connection.scheme(), encoder, out);
+        self.stream = connection.client().begin(self.body == Body::None, write)?;
+        Ok(self.stream.is_some())
+    }
+
+    /// Sends the head that waits, once it can be.
+    fn poll_send_head(&mut self, task: &Context<'_>) -> Poll<Result<(), Fault>> {
+        while let Some(head) = self.head.take() {
+            if self.begin(&head)? {
+                break;
+            }
+            self.head = Some(head);
+            ready!(self.place.connection.client().poll_ready(task));
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what there is room for of the piece, and what follows it.
-    fn poll_send_body(&mut self, task: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        let Some(sending) = &mut self.sending else { return Poll::Ready(Err(Reason::STREAM_CLOSED.into())) };
+    fn poll_send_body(&mut self, task: &Context<'_>) -> Poll<Result<(), Fault>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        let is_last = self.follows == Some(Follows::End);
         while !self.piece.is_empty() {
-            sending.reserve_capacity(self.piece.len());
-            if sending.capacity() == 0 {
-                ready!(sending.poll_capacity(task)).unwrap_or(Err(Reason::STREAM_CLOSED.into()))?;
-            }
-            let now = self.piece.split_to(sending.capacity().min(self.piece.len()));
-            let last = self.piece.is_empty() && self.follows.take_if(|follows| *follows == Follows::End).is_some();
-            if !now.is_empty() {
-                sending.send_data(now, last)?;
+            ready!(stream.poll_send(task, &mut self.piece, is_last))?;
+            if self.piece.is_empty() && is_last {
+                self.follows = None;
             }
         }
         match self.follows.take() {
             None | Some(Follows::More) => Poll::Ready(Ok(())),
-            Some(Follows::End) => Poll::Ready(sending.send_data(Bytes::new(), true)),
-            Some(Follows::Trailers(trailers)) => Poll::Ready(sending.send_trailers(trailers)),
+            Some(Follows::End) => Poll::Ready(stream.send_end()),
+            Some(Follows::Trailers(trailers)) => Poll::Ready(stream.send_trailers(&trailers)),
         }
     }
 
@@ -181,48 +193,36 @@ impl Call {
         }
     }
 
-    /// The next part; none where the backend says, after its answer, that it needs no more of the request.
-    fn poll_part(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Part>>> {
-        match &mut self.stage {
-            Stage::Unasked => Poll::Pending,
-            Stage::Head(answer) => {
-                let head = match ready!(poll_head(answer, task)) {
-                    Ok(Answer::Interim(head)) => head,
-                    Ok(Answer::Final(head, body)) => {
-                        self.expect(&head, &body)?;
-                        self.stage = Stage::Body(body);
-                        head
-                    }
-                    Err(error) => return Poll::Ready(Err(self.broken(error))),
-                };
-                Poll::Ready(Ok(Some(Part::Head(Box::new(head.into())))))
-            }
-            Stage::Body(body) => {
-                let part = match ready!(poll_body(body, task)) {
-                    Ok(Rest::Piece(piece)) => self.piece_came(piece),
-                    Ok(Rest::End(trailers)) => self.end(trailers),
-                    Err(error) => Err(self.broken(error)),
-                };
-                Poll::Ready(part.map(Some))
-            }
-            Stage::Complete => match &mut self.sending {
-                Some(sending) => sending.poll_reset(task).map(|_| Ok(None)),
-                None => Poll::Pending,
-            },
+    /// The next part; none where the backend says, after its answer, that it needs no more of the request (RST_STREAM with NO_ERROR;
+    /// RFC 9113, section 8.1).
+    fn poll_part(&mut self, task: &Context<'_>) -> Poll<Result<Option<Part>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Pending };
+        if self.stage == Stage::Nothing {
+            return stream.poll_fault(task).map(|_| Ok(None));
         }
+        let part = match ready!(stream.poll_receive(task)) {
+            Ok(Came::Head(head)) => self.head_came(head),
+            Ok(Came::Piece(piece)) => self.piece_came(piece),
+            Ok(Came::End(trailers)) => self.end(trailers),
+            Err(fault) => Err(self.broken(fault)),
+        };
+        Poll::Ready(part.map(Some))
     }
 
     /// A final head says what is to come.
-    fn expect(&mut self, head: &http::response::Parts, body: &RecvStream) -> Result<()> {
-        self.bodiless = self.asked == Asked::Head
-            || head.status == StatusCode::NO_CONTENT
-            || head.status == StatusCode::NOT_MODIFIED;
-        self.announced = if self.bodiless { None } else { length(&head.headers)? };
-        // The library counts frames of a body, and not that there are none.
-        if body.is_end_stream() && self.announced.is_some_and(|announced| announced > 0) {
-            return Err(in_doubt("a length of a body that does not come"));
+    fn head_came(&mut self, head: Parts) -> Result<Part> {
+        if !head.status.is_informational() {
+            self.bodiless = self.asked == Asked::Head
+                || head.status == StatusCode::NO_CONTENT
+                || head.status == StatusCode::NOT_MODIFIED;
+            self.announced = if self.bodiless { None } else { length(&head.headers)? };
+            self.stage = Stage::Body;
+            // A length of a body that does not come is found out before anything of it is told.
+            if self.announced.is_some_and(|announced| announced > 0) && self.stream.as_ref().is_some_and(Stream::is_taken) {
+                return Err(in_doubt("a length of a body that does not come"));
+            }
         }
-        Ok(())
+        Ok(Part::Head(Box::new(head.into())))
     }
 
     fn piece_came(&mut self, piece: Bytes) -> Result<Part> {
@@ -230,6 +230,9 @@ impl Call {
             return Err(in_doubt("a body where there is none"));
         }
         self.received += piece.len() as u64;
+        if self.announced.is_some_and(|announced| announced < self.received) {
+            return Err(in_doubt("more than the length announced"));
+        }
         Ok(Part::Body(piece))
     }
 
@@ -237,20 +240,20 @@ impl Call {
         if self.announced.is_some_and(|announced| announced != self.received) {
             return Err(in_doubt("another length than announced"));
         }
-        self.stage = Stage::Complete;
+        self.stage = Stage::Nothing;
         Ok(Part::End(trailers.map(Box::new)))
     }
 
     /// Nothing more comes over the stream, or over the connection.
-    fn broken(&self, error: h2::Error) -> Box<Error> {
-        if error.is_go_away() || error.is_io() {
+    fn broken(&self, fault: Fault) -> Box<Error> {
+        if fault.is_of_connection() {
             self.place.connection.signs().close();
         }
-        Error::because(ErrorType::H2Error, "an exchange over HTTP/2", error).into_up()
+        Error::because(ErrorType::H2Error, "an exchange over HTTP/2", fault).into_up()
     }
 
     pub(in crate::forward) fn is_complete(&self) -> bool {
-        matches!(self.stage, Stage::Complete)
+        self.stage == Stage::Nothing
     }
 
     pub(in crate::forward) fn is_bodiless(&self) -> bool {
@@ -264,17 +267,11 @@ impl Outgoing for Call {
     }
 
     fn poll_send(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(head) = self.head.take()
-            && let Err(error) = self.begin(head)
-        {
-            let said = io::Error::other(error.to_string());
-            self.fault = Some(self.broken(error));
-            return Poll::Ready(Err(said));
+        if let Err(fault) = ready!(self.poll_send_head(task)) {
+            self.fault = Some(self.broken(fault));
+            return Poll::Ready(Err(fault.into()));
         }
-        if self.follows.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_send_body(task).map_err(io::Error::other)
+        self.poll_send_body(task).map_err(io::Error::from)
     }
 
     fn give_up(&mut self) {

@@ -7,14 +7,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::Ping;
-use h2::client::{Builder, Connection as Frames, SendRequest};
 use http::uri::Scheme;
-use pingora::{ErrorType, OrErr, Result};
 use pingora_core::protocols::Stream;
 
 use super::watched::{Signs, Watched};
+use crate::http2::{Client, Driver, Limits, client};
 
 /// Requests at a time on one connection to a backend that allows as many.
 pub const STREAMS: usize = 100;
@@ -31,18 +28,21 @@ const CONNECTION_WINDOW: u32 = STREAMS as u32 * STREAM_WINDOW;
 /// The largest frame of a body that is taken.
 const FRAME: u32 = 32 * 1024;
 
-/// What waits of a request's body while the backend takes no more of it.
-const SEND_BUFFER: usize = 64 * 1024;
-
 /// The largest head that is read, as HTTP/2 counts it.
-const HEAD: u32 = 256 * 1024;
+const HEAD: usize = 256 * 1024;
 
-/// Streams that were ended early and are remembered for a second, since more of them may be on its way.
+/// Streams that were ended early and are remembered, since more of them may be on its way.
 const REMEMBERED: usize = 1_000;
 
-/// What pieces of bodies of less than 256 bytes may fall short of that in all while they wait for their clients, who are not
-/// those that pay for it: others share the connection. As many as fit the windows of all streams, were each of 64 bytes.
-const TINY_PIECES: usize = 3 * CONNECTION_WINDOW as usize;
+/// What a backend may send.
+const LIMITS: Limits = Limits {
+    streams: 0,
+    fields: HEAD,
+    stream_window: STREAM_WINDOW,
+    connection_window: CONNECTION_WINDOW,
+    frame: FRAME,
+    remembered_resets: REMEMBERED,
+};
 
 /// Requests that a connection serves in its life. There are half as many numbers of streams as 31 bits have (RFC 9113, section
 /// 5.1.1).
@@ -80,7 +80,7 @@ enum Life {
 
 /// See the module's documentation.
 pub struct Connection {
-    sender: SendRequest<Bytes>,
+    client: Client,
     signs: Arc<Signs>,
     scheme: Scheme,
     /// Requests that are on it.
@@ -109,34 +109,20 @@ pub enum Since {
 
 impl Connection {
     /// Begins to speak over a stream. The backend is not waited for.
-    pub(super) async fn begin(stream: Stream, scheme: Scheme, pings: Pings) -> Result<Arc<Connection>> {
+    pub(super) fn begin(stream: Stream, scheme: Scheme, pings: Pings) -> Arc<Connection> {
         let signs = Arc::new(Signs::default());
-        let (sender, frames) = Builder::new()
-            .enable_push(false)
-            .initial_max_send_streams(STREAMS)
-            .max_frame_size(FRAME)
-            .max_header_list_size(HEAD)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_concurrent_reset_streams(REMEMBERED)
-            // What the library finds wrong with an answer ends that answer, however often: the backend is ours.
-            .max_local_error_reset_streams(None)
-            .data_frame_budget(TINY_PIECES)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake(Watched::new(stream, signs.clone()))
-            .await
-            .or_err(ErrorType::HandshakeError, "beginning HTTP/2")?;
+        let (client, driver) = client(Watched::new(stream, signs.clone()), LIMITS);
         let streams = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(drive(frames, signs.clone(), streams.clone(), pings));
-        Ok(Arc::new(Connection {
-            sender,
+        tokio::spawn(drive(driver, signs.clone(), streams.clone(), pings));
+        Arc::new(Connection {
+            client,
             signs,
             scheme,
             streams,
             given: AtomicU64::new(0),
             born: Instant::now(),
             idle_since: AtomicU64::new(0),
-        }))
+        })
     }
 
     /// A place on it, if it has one.
@@ -144,7 +130,7 @@ impl Connection {
         if self.signs.closed() {
             return None;
         }
-        let most = STREAMS.min(self.sender.current_max_send_streams());
+        let most = self.client.most().map_or(STREAMS, |most| most.min(STREAMS));
         let more = |taken: usize| (taken < most).then(|| taken + 1);
         self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         if self.given.fetch_add(1, Ordering::Relaxed) + 1 >= LIFE {
@@ -160,8 +146,8 @@ impl Connection {
         idle.then(|| self.born.elapsed().saturating_sub(since))
     }
 
-    pub(super) fn sender(&self) -> SendRequest<Bytes> {
-        self.sender.clone()
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(super) fn signs(&self) -> &Signs {
@@ -185,25 +171,21 @@ impl Drop for Place {
 
 /// Sends and receives for all that are on the connection, until it ends: by its backend, by silence, or when nobody holds it
 /// any more.
-async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>, streams: Arc<AtomicUsize>, asks: Pings) {
-    let mut pings = frames.ping_pong();
-    let mut frames = pin!(frames);
+async fn drive(mut driver: Driver<Watched>, signs: Arc<Signs>, streams: Arc<AtomicUsize>, asks: Pings) {
     let mut timer = pin!(tokio::time::sleep(asks.every));
-    let (mut life, mut heard) = (Life::Heard, signs.reads());
+    let (mut life, mut heard, mut answers) = (Life::Heard, signs.reads(), 0);
     poll_fn(|task| {
-        if frames.as_mut().poll(task).is_ready() {
+        if driver.poll_drive(task).is_ready() {
             return Poll::Ready(());
         }
-        let Some(pings) = &mut pings else { return Poll::Pending };
+        if driver.is_closing() {
+            signs.close();
+        }
+        if std::mem::replace(&mut answers, driver.answers()) != driver.answers() {
+            (life, heard) = (Life::Answered(0), signs.reads());
+            timer.as_mut().reset(tokio::time::Instant::now() + asks.every);
+        }
         loop {
-            match pings.poll_pong(task) {
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => {
-                    (life, heard) = (Life::Answered(0), signs.reads());
-                    timer.as_mut().reset(tokio::time::Instant::now() + asks.every);
-                }
-                Poll::Pending => {}
-            }
             ready!(timer.as_mut().poll(task));
             let reads = signs.reads();
             let waited_for = streams.load(Ordering::Relaxed) > 0;
@@ -214,9 +196,7 @@ async fn drive(mut frames: Frames<Watched, Bytes>, signs: Arc<Signs>, streams: A
                 Life::Answered(times) if times < asks.again => Life::Answered(times + 1),
                 Life::Heard | Life::Answered(_) if !waited_for => Life::Heard,
                 Life::Heard | Life::Answered(_) => {
-                    if pings.send_ping(Ping::opaque()).is_err() {
-                        return Poll::Ready(());
-                    }
+                    driver.ask();
                     wait = asks.within;
                     Life::Asked
                 }
@@ -245,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_given_up_whose_backend_does_not_say_that_it_lives() {
         let (ours, silent) = tokio::io::duplex(1 << 16);
-        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(10, 50, 0)).await.unwrap();
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings(10, 50, 0));
         let _waits = connection.place(Since::New).unwrap();
         let given_up = async {
             while connection.place(Since::Before).is_some() {
@@ -263,7 +243,7 @@ mod tests {
             let mut backend = h2::server::handshake(theirs).await.unwrap();
             while backend.accept().await.is_some() {}
         });
-        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings).await.unwrap();
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, pings);
         let place = has_request.then(|| connection.place(Since::New).unwrap());
         tokio::time::sleep(Duration::from_millis(100)).await;
         let before = connection.signs().writes();
@@ -283,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn there_are_as_many_places_as_streams_and_what_is_left_is_taken_again() {
         let (ours, _theirs) = tokio::io::duplex(1 << 16);
-        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, Pings::USUAL).await.unwrap();
+        let connection = Connection::begin(Box::new(ours), Scheme::HTTP, Pings::USUAL);
         let mut places: Vec<_> = (0..STREAMS).map(|_| connection.place(Since::New).unwrap()).collect();
         assert!(connection.place(Since::Before).is_none() && connection.idle().is_none());
         places.pop();

@@ -158,7 +158,7 @@ impl Connections {
             return Error::e_explain(ErrorType::HandshakeError, what).map_err(Error::into_up);
         }
         let scheme = if peer.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
-        let connection = Connection::begin(stream, scheme, Pings::USUAL).await.map_err(Error::into_up)?;
+        let connection = Connection::begin(stream, scheme, Pings::USUAL);
         let full = || Error::explain(ErrorType::ConnectionClosed, "a new connection without a place").into_up();
         connection.place(Since::New).ok_or_else(full)
     }

@@ -1,45 +1,48 @@
 //! The head of a request as HTTP/2 has it: whom and what it asks stands in pseudo-fields (RFC 9113, section 8.3.1).
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Request, Uri, Version, header};
-use pingora::{Error, ErrorType, OrErr, Result};
+use http::header::{HOST, HeaderValue};
+use http::uri::Scheme;
+use pingora::{Error, ErrorType, Result};
 
 use crate::forward::request_head::RequestHead;
+use crate::http2::hpack::Encoder;
+use crate::wire::Authority;
 
-/// The head for the library. What `Host` says is the authority.
+/// Whom it asks: what `Host` says, or else its target.
+fn authority<'a>(head: &'a RequestHead<'_>) -> Option<&'a [u8]> {
+    let host = head.first(&HOST).map(HeaderValue::as_bytes);
+    host.or_else(|| Some(head.uri.authority()?.as_str().as_bytes()))
+}
+
+/// Whether it can be sent.
 ///
 /// # Errors
-/// Of the client: there is no host, or it is none; or there are more fields than a head can have.
-pub fn with_authority(head: &RequestHead<'_>, scheme: &Scheme) -> Result<Request<()>> {
-    let mut uri = head.uri.clone().into_owned().into_parts();
-    if let Some(host) = head.first(&header::HOST)
-        && uri.authority.as_ref().is_none_or(|authority| authority.as_str().as_bytes() != host.as_bytes())
-    {
-        let authority = Authority::try_from(host.as_bytes());
-        let authority = authority.or_err(ErrorType::InvalidHTTPHeader, "a host that is none");
-        uri.authority = Some(authority.map_err(Error::into_down)?);
+/// Of the client: there is no host, or it is none.
+pub fn check(head: &RequestHead<'_>) -> Result<()> {
+    let wrong = match authority(head).map(Authority::parse) {
+        Some(Some(_)) => return Ok(()),
+        Some(None) => "a host that is none",
+        None => "a request without a host",
+    };
+    Error::e_explain(ErrorType::InvalidHTTPHeader, wrong).map_err(Error::into_down)
+}
+
+/// Writes one that can be sent.
+pub fn write(head: &RequestHead<'_>, scheme: &Scheme, encoder: &mut Encoder, out: &mut Vec<u8>) {
+    encoder.method(out, &head.method);
+    encoder.scheme(out, scheme);
+    encoder.authority(out, authority(head).unwrap_or_default());
+    encoder.path(out, head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    for (name, value) in head.fields().filter(|(name, _)| **name != HOST) {
+        encoder.field(out, name, value);
     }
-    if uri.authority.as_ref().is_none_or(|authority| authority.as_str().contains('@')) {
-        return Error::e_explain(ErrorType::InvalidHTTPHeader, "a request without a host").map_err(Error::into_down);
-    }
-    uri.scheme = Some(scheme.clone());
-    uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    let mut request = Request::new(());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = Uri::from_parts(uri).or_err(ErrorType::InvalidHTTPHeader, "a target that cannot be sent")?;
-    *request.version_mut() = Version::HTTP_2;
-    let mut fields = HeaderMap::with_capacity(head.fields().len());
-    for (name, value) in head.fields().filter(|(name, _)| **name != header::HOST) {
-        let added = fields.try_append(name, value.clone());
-        added.or_err(ErrorType::InvalidHTTPHeader, "more fields than a head can have").map_err(Error::into_down)?;
-    }
-    *request.headers_mut() = fields;
-    Ok(request)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http2::hpack::{Decoder, Name};
+    use http::{Request, Version};
     use pingora::http::RequestHeader;
 
     fn sent(target: &str, host: Option<&str>) -> Option<String> {
@@ -48,17 +51,28 @@ mod tests {
             request.append_header("host", host).unwrap();
         }
         let head = RequestHead::of(&request, Version::HTTP_2, |_| true);
-        let request = with_authority(&head, &Scheme::HTTP).ok()?;
-        assert!(!request.headers().contains_key("host"));
-        Some(request.uri().to_string())
+        check(&head).ok()?;
+        let (mut encoder, mut out) = (Encoder::new(), Vec::new());
+        encoder.begin(&mut out);
+        write(&head, &Scheme::HTTP, &mut encoder, &mut out);
+        let (mut authority, mut path) = (String::new(), String::new());
+        let read = Decoder::new(4096).decode(&out, 10_000, |name, value| match name {
+            Name::Authority => authority = value.to_str().unwrap().to_owned(),
+            Name::Path => path = value.to_str().unwrap().to_owned(),
+            Name::Method | Name::Scheme | Name::Status | Name::Protocol => {}
+            Name::Field(name) => assert_ne!(name, HOST),
+        });
+        assert!(read.is_ok());
+        Some(format!("{authority}{path}"))
     }
 
     #[test]
     fn the_host_becomes_the_authority_and_is_no_field_any_more() {
-        assert_eq!(sent("/a?b", Some("a.example:81")).unwrap(), "http://a.example:81/a?b");
-        assert_eq!(sent("https://old.example/a", Some("new.example")).unwrap(), "http://new.example/a");
-        assert_eq!(sent("https://same.example/", None).unwrap(), "http://same.example/");
-        assert_eq!(sent("*", Some("a")).unwrap(), "http://a*");
+        assert_eq!(sent("/a?b", Some("a.example:81")).unwrap(), "a.example:81/a?b");
+        assert_eq!(sent("https://old.example/a", Some("new.example")).unwrap(), "new.example/a");
+        assert_eq!(sent("https://same.example/", None).unwrap(), "same.example/");
+        assert_eq!(sent("https://same.example", None).unwrap(), "same.example/");
+        assert_eq!(sent("*", Some("a")).unwrap(), "a*");
     }
 
     #[test]

@@ -1,0 +1,290 @@
+//! The socket of a connection, and the two sides that it can have: a [`Server`] takes requests from it, a [`Client`] makes some on it, which
+//! its [`Driver`] carries.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{request, response};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Going, Shared};
+use super::fault::{By, Code, Fault};
+use super::handle::Stream;
+use super::hpack::Encoder;
+use super::message::Head;
+use super::settings::Limits;
+use crate::scratch;
+
+/// Pieces that are written at a time.
+const SLICES: usize = 32;
+
+/// The largest number of a stream (RFC 9113, section 5.1.1).
+const LAST_STREAM: u32 = 0x7fff_ffff;
+
+/// A connection's socket, and how far it is.
+#[derive(Debug)]
+struct Socket<T> {
+    io: T,
+    /// What was written may not have left.
+    unflushed: bool,
+}
+
+/// What came of reading.
+enum Read {
+    /// Something; there may be more.
+    Some,
+    /// Nothing for now, or nothing more.
+    Nothing,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
+    fn read<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Read {
+        if !connection.reads() {
+            return Read::Nothing;
+        }
+        let received = scratch::poll_read(&mut self.io, task, usize::MAX, |mut read| {
+            let came = read.bytes().len();
+            connection.receive(&mut read).map(|()| came)
+        });
+        match received {
+            Poll::Pending => Read::Nothing,
+            Poll::Ready(Ok(Ok(came))) if came > 0 => Read::Some,
+            Poll::Ready(Ok(Ok(_))) => {
+                connection.lose(io::ErrorKind::UnexpectedEof);
+                Read::Nothing
+            }
+            Poll::Ready(Ok(Err(code))) => {
+                connection.fail(code);
+                Read::Nothing
+            }
+            Poll::Ready(Err(error)) => {
+                connection.lose(error.kind());
+                Read::Nothing
+            }
+        }
+    }
+
+    /// Writes all that waits.
+    fn poll_write<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while connection.outbox.unsent() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = connection.outbox.slices(&mut slices);
+            let wrote = match slices.get(..count).unwrap_or_default() {
+                [slice] => Pin::new(&mut self.io).poll_write(task, slice),
+                slices => Pin::new(&mut self.io).poll_write_vectored(task, slices),
+            };
+            match ready!(wrote)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                wrote => connection.outbox.wrote(wrote),
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(task))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what can be written. Ready: the connection is over, and everything was said.
+    fn poll_over<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Poll<()> {
+        match self.poll_write(connection, task) {
+            Poll::Ready(Ok(())) => connection.unblock(),
+            Poll::Pending => {
+                connection.unblock();
+                // A backend that takes nothing is not waited for where all is over. Whoever serves clients has a limit for it.
+                let is_lost = !H::IS_REQUEST && connection.fault.is_some();
+                return if is_lost { Poll::Ready(()) } else { Poll::Pending };
+            }
+            Poll::Ready(Err(error)) => connection.lose(error.kind()),
+        }
+        if !connection.is_over() {
+            return Poll::Pending;
+        }
+        // Whether it takes that does not matter any more.
+        Pin::new(&mut self.io).poll_shutdown(task).map(drop)
+    }
+}
+
+/// The side that answers.
+#[derive(Debug)]
+pub struct Server<T> {
+    socket: Socket<T>,
+    shared: Arc<Shared<request::Parts>>,
+}
+
+/// A request, and the stream that it came over.
+pub type Request = (request::Parts, Stream<request::Parts>);
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
+    /// Nothing has come; the client's preface is still to be read.
+    pub fn new(io: T, limits: Limits) -> Server<T> {
+        Server { socket: Socket { io, unflushed: false }, shared: Arc::new(Connection::shared(limits)) }
+    }
+
+    /// Waits for the next request, and carries what comes and goes over all streams meanwhile. None: the connection is over.
+    pub fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<Option<Request>> {
+        let mut connection = self.shared.lock();
+        loop {
+            while let Some((key, head)) = connection.unheld.pop_front() {
+                let Some(stream) = connection.streams.get_mut(key) else { continue };
+                if stream.fault.is_some() {
+                    // What was taken back before anybody looked at it is not begun: no backend hears of it.
+                    connection.release(key);
+                    continue;
+                }
+                stream.is_held = true;
+                drop(connection);
+                return Poll::Ready(Some((head, Stream::new(self.shared.clone(), key))));
+            }
+            connection.taken_back = 0;
+            match self.socket.read(&mut connection, task) {
+                Read::Some => {}
+                Read::Nothing => break,
+            }
+        }
+        let over = self.socket.poll_over(&mut connection, task);
+        if over.is_pending() {
+            connection.driver = Some(task.waker().clone());
+        }
+        over.map(|()| None)
+    }
+
+    /// Lets the client begin nothing more; what is under way ends well (RFC 9113, section 6.8).
+    pub fn shut_down(&self) {
+        self.shared.lock().shut_down();
+    }
+
+    /// How many bytes the client has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.shared.lock().outbox.unsent()
+    }
+}
+
+impl<T> Drop for Server<T> {
+    fn drop(&mut self) {
+        self.shared.lock().lose(io::ErrorKind::ConnectionAborted);
+    }
+}
+
+/// Whoever makes requests.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared<response::Parts>>,
+}
+
+/// Carries what comes and goes over the streams of a client.
+#[derive(Debug)]
+pub struct Driver<T> {
+    socket: Socket<T>,
+    shared: Arc<Shared<response::Parts>>,
+}
+
+/// Begins to speak over a connection. Nothing is waited for.
+pub fn client<T: AsyncRead + AsyncWrite + Unpin>(io: T, limits: Limits) -> (Client, Driver<T>) {
+    let shared = Arc::new(Connection::shared(limits));
+    (Client { shared: shared.clone() }, Driver { socket: Socket { io, unflushed: false }, shared })
+}
+
+impl Client {
+    /// How many requests the server takes at a time, if it has said so.
+    pub fn most(&self) -> Option<usize> {
+        self.shared.lock().asked.streams.map(|streams| streams as usize)
+    }
+
+    /// Waits until the server takes another request, or none any more.
+    pub fn poll_ready(&self, task: &Context<'_>) -> Poll<()> {
+        let mut connection = self.shared.lock();
+        if connection.begins().is_ok() && !connection.may_begin() {
+            if !connection.beginners.iter().any(|beginner| beginner.will_wake(task.waker())) {
+                connection.beginners.push(task.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Makes a request, whose head `encode` writes; with `end` it has no body. None: the server takes no more of them for now.
+    ///
+    /// # Errors
+    /// The connection takes no more.
+    pub fn begin(
+        &self,
+        end: bool,
+        encode: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+    ) -> Result<Option<Stream<response::Parts>>, Fault> {
+        let mut connection = self.shared.lock();
+        connection.begins()?;
+        if !connection.may_begin() {
+            return Ok(None);
+        }
+        connection.last = if connection.last == 0 { 1 } else { connection.last + 2 };
+        let id = connection.last;
+        let key = connection.begin(id);
+        connection.send_fields(key, end, encode)?;
+        drop(connection);
+        Ok(Some(Stream::new(self.shared.clone(), key)))
+    }
+}
+
+impl Drop for Client {
+    /// What is under way ends well.
+    fn drop(&mut self) {
+        self.shared.lock().shut_down();
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// Carries what there is. Ready: the connection is over.
+    pub fn poll_drive(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let mut connection = self.shared.lock();
+        while let Read::Some = self.socket.read(&mut connection, task) {}
+        let over = self.socket.poll_over(&mut connection, task);
+        if over.is_pending() {
+            connection.driver = Some(task.waker().clone());
+        }
+        over
+    }
+
+    /// Whether nothing new can begin.
+    pub fn is_closing(&self) -> bool {
+        let connection = self.shared.lock();
+        connection.going != Going::On || connection.fault.is_some()
+    }
+
+    /// Asks whether the server lives.
+    pub fn ask(&self) {
+        self.shared.lock().ask();
+    }
+
+    /// How often it has said that it does.
+    pub fn answers(&self) -> u64 {
+        self.shared.lock().pongs
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        self.shared.lock().lose(io::ErrorKind::ConnectionAborted);
+    }
+}
+
+impl<H: Head> Connection<H> {
+    /// Whether something new can begin at all.
+    pub(super) fn begins(&self) -> Result<(), Fault> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None if self.going != Going::On || self.last >= LAST_STREAM => {
+                Err(Fault::GoAway(Code::NO_ERROR, By::Peer))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the other side takes another stream now.
+    pub(super) fn may_begin(&self) -> bool {
+        self.asked.streams.is_none_or(|most| self.open.len() < most as usize)
+    }
+}
