@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::fault::{By, Code, Fault};
+use super::flood::Meter;
 use super::frame::{flag, kind};
 use super::hpack::{Decoder, Encoder};
 use super::message::Head;
@@ -33,8 +34,8 @@ const ROOM: usize = 64 * 1024;
 /// With so much unsent nothing is read that could make us say more.
 const MOST_UNSENT: usize = 128 * 1024;
 
-/// Streams that we reset because of what the other side did to them; with more the connection ends (CVE-2025-8671).
-const OWN_RESETS: usize = 1024;
+/// Streams that we end because of what their client did to them; with more the connection ends (CVE-2025-8671).
+const OFFENCES: usize = 1024;
 
 /// What asks a client whether it has seen that nothing new should come (section 6.8).
 const LAST_CALL: [u8; 8] = *b"evenkeel";
@@ -78,12 +79,16 @@ pub struct Connection<H: Head> {
     pub(super) taken_back: usize,
     /// Streams that we have reset, the last of them at the end.
     pub(super) reset: VecDeque<u32>,
-    own_resets: usize,
+    offences: usize,
     /// Streams that wait for room on the connection.
     blocked: Vec<usize>,
     /// Who waits to begin a stream.
     pub(super) beginners: Vec<Waker>,
     pub(super) going: Going,
+    /// What a client may still send that costs it nothing.
+    pub(super) meter: Meter,
+    /// Bytes that have left.
+    pub(super) written: u64,
     /// Why the connection has ended.
     pub(super) fault: Option<Fault>,
     /// How often the other side has said that it lives when it was asked.
@@ -127,10 +132,12 @@ impl<H: Head> Connection<H> {
             unheld: VecDeque::new(),
             taken_back: 0,
             reset: VecDeque::new(),
-            own_resets: 0,
+            offences: 0,
             blocked: Vec::new(),
             beginners: Vec::new(),
             going: Going::On,
+            meter: Meter::new(),
+            written: 0,
             fault: None,
             pongs: 0,
             driver: None,
@@ -144,6 +151,13 @@ impl<H: Head> Connection<H> {
         if let Some(driver) = self.driver.take() {
             driver.wake();
         }
+    }
+
+    /// So much has left.
+    pub fn wrote(&mut self, count: usize) {
+        self.outbox.wrote(count);
+        self.meter.sent(count);
+        self.written += count as u64;
     }
 
     /// Whether more may be read.
@@ -201,16 +215,22 @@ impl<H: Head> Connection<H> {
     /// # Errors
     /// It did so too often.
     pub fn punish(&mut self, id: u32, code: Code) -> Result<(), Code> {
-        self.own_resets += 1;
-        // What is wrong with an answer ends that answer, however often: the backend is ours.
-        if H::IS_REQUEST && self.own_resets > OWN_RESETS {
-            return Err(Code::ENHANCE_YOUR_CALM);
-        }
+        self.offended()?;
         self.say_reset(id, code);
         if let Some(key) = self.open.get(&id).copied() {
             self.end(key, Fault::Reset(code, By::Us));
         }
         Ok(())
+    }
+
+    /// A client has done something to a stream that it cannot have meant.
+    ///
+    /// # Errors
+    /// It did so too often.
+    pub fn offended(&mut self) -> Result<(), Code> {
+        self.offences += 1;
+        // What is wrong with an answer ends that answer, however often: the backend is ours.
+        if H::IS_REQUEST && self.offences > OFFENCES { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
     }
 
     /// A stream has ended otherwise than in order.

@@ -77,7 +77,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             };
             match ready!(wrote)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                wrote => connection.outbox.wrote(wrote),
+                wrote => connection.wrote(wrote),
             }
             self.unflushed = true;
         }
@@ -100,11 +100,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             }
             Poll::Ready(Err(error)) => connection.lose(error.kind()),
         }
-        if !connection.is_over() {
-            return Poll::Pending;
-        }
-        // Whether it takes that does not matter any more.
-        Pin::new(&mut self.io).poll_shutdown(task).map(drop)
+        if connection.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -112,7 +108,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
 #[derive(Debug)]
 pub struct Server<T> {
     socket: Socket<T>,
-    shared: Arc<Shared<request::Parts>>,
+    shared: Held<request::Parts>,
+}
+
+/// The state of a connection, which ends with whoever carries it.
+#[derive(Debug)]
+struct Held<H: Head>(Arc<Shared<H>>);
+
+impl<H: Head> Drop for Held<H> {
+    fn drop(&mut self) {
+        self.0.lock().lose(io::ErrorKind::ConnectionAborted);
+    }
 }
 
 /// A request, and the stream that it came over.
@@ -121,12 +127,14 @@ pub type Request = (request::Parts, Stream<request::Parts>);
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     /// Nothing has come; the client's preface is still to be read.
     pub fn new(io: T, limits: Limits) -> Server<T> {
-        Server { socket: Socket { io, unflushed: false }, shared: Arc::new(Connection::shared(limits)) }
+        Server { socket: Socket { io, unflushed: false }, shared: Held(Arc::new(Connection::shared(limits))) }
     }
 
-    /// Waits for the next request, and carries what comes and goes over all streams meanwhile. None: the connection is over.
-    pub fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<Option<Request>> {
-        let mut connection = self.shared.lock();
+    /// Waits for the next request, and carries what comes and goes over all streams meanwhile. It is `now` so many quarters of a second
+    /// since the connection began. None: the connection is over.
+    pub fn poll_accept(&mut self, task: &mut Context<'_>, now: u32) -> Poll<Option<Request>> {
+        let mut connection = self.shared.0.lock();
+        connection.meter.pass(now);
         loop {
             while let Some((key, head)) = connection.unheld.pop_front() {
                 let Some(stream) = connection.streams.get_mut(key) else { continue };
@@ -137,7 +145,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
                 }
                 stream.is_held = true;
                 drop(connection);
-                return Poll::Ready(Some((head, Stream::new(self.shared.clone(), key))));
+                return Poll::Ready(Some((head, Stream::new(self.shared.0.clone(), key))));
             }
             connection.taken_back = 0;
             match self.socket.read(&mut connection, task) {
@@ -152,20 +160,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         over.map(|()| None)
     }
 
-    /// Lets the client begin nothing more; what is under way ends well (RFC 9113, section 6.8).
-    pub fn shut_down(&self) {
-        self.shared.lock().shut_down();
+    /// Whether a head, or trailers, have begun without their end.
+    pub fn is_within_fields(&self) -> bool {
+        self.shared.0.lock().reader.is_within_fields()
     }
 
-    /// How many bytes the client has not taken yet.
-    pub fn unsent(&self) -> usize {
-        self.shared.lock().outbox.unsent()
+    /// How much the client takes.
+    pub fn progress(&self) -> Progress {
+        Progress(self.shared.0.clone())
+    }
+
+    /// Lets the client begin nothing more; what is under way ends well (RFC 9113, section 6.8).
+    pub fn shut_down(&self) {
+        self.shared.0.lock().shut_down();
+    }
+
+    /// The socket, once the connection is over; and why that is, if not in order.
+    pub fn into_io(self) -> (T, Option<Fault>) {
+        let fault = self.shared.0.lock().fault;
+        (self.socket.io, fault)
     }
 }
 
-impl<T> Drop for Server<T> {
-    fn drop(&mut self) {
-        self.shared.lock().lose(io::ErrorKind::ConnectionAborted);
+/// How much a client takes of what there is for it.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<Shared<request::Parts>>);
+
+impl Progress {
+    /// How many bytes its system has taken.
+    pub fn written(&self) -> u64 {
+        self.0.lock().written
+    }
+
+    /// Whether there are more.
+    pub fn is_owed(&self) -> bool {
+        self.0.lock().outbox.unsent() > 0
     }
 }
 
@@ -179,13 +208,13 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Driver<T> {
     socket: Socket<T>,
-    shared: Arc<Shared<response::Parts>>,
+    shared: Held<response::Parts>,
 }
 
 /// Begins to speak over a connection. Nothing is waited for.
 pub fn client<T: AsyncRead + AsyncWrite + Unpin>(io: T, limits: Limits) -> (Client, Driver<T>) {
     let shared = Arc::new(Connection::shared(limits));
-    (Client { shared: shared.clone() }, Driver { socket: Socket { io, unflushed: false }, shared })
+    (Client { shared: shared.clone() }, Driver { socket: Socket { io, unflushed: false }, shared: Held(shared) })
 }
 
 impl Client {
@@ -239,35 +268,32 @@ impl Drop for Client {
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Carries what there is. Ready: the connection is over.
     pub fn poll_drive(&mut self, task: &mut Context<'_>) -> Poll<()> {
-        let mut connection = self.shared.lock();
+        let mut connection = self.shared.0.lock();
         while let Read::Some = self.socket.read(&mut connection, task) {}
         let over = self.socket.poll_over(&mut connection, task);
         if over.is_pending() {
             connection.driver = Some(task.waker().clone());
         }
-        over
+        drop(connection);
+        ready!(over);
+        // Whether it takes that does not matter any more.
+        Pin::new(&mut self.socket.io).poll_shutdown(task).map(drop)
     }
 
     /// Whether nothing new can begin.
     pub fn is_closing(&self) -> bool {
-        let connection = self.shared.lock();
+        let connection = self.shared.0.lock();
         connection.going != Going::On || connection.fault.is_some()
     }
 
     /// Asks whether the server lives.
     pub fn ask(&self) {
-        self.shared.lock().ask();
+        self.shared.0.lock().ask();
     }
 
     /// How often it has said that it does.
     pub fn answers(&self) -> u64 {
-        self.shared.lock().pongs
-    }
-}
-
-impl<T> Drop for Driver<T> {
-    fn drop(&mut self) {
-        self.shared.lock().lose(io::ErrorKind::ConnectionAborted);
+        self.shared.0.lock().pongs
     }
 }
 

@@ -144,10 +144,7 @@ impl<H: Head> Connection<H> {
         let (head, length) = match decoded {
             Decoded::Message(message) => message,
             Decoded::Malformed => return self.punish(id, Code::PROTOCOL_ERROR),
-            Decoded::TooLarge => {
-                self.say_too_large(id, ends);
-                return Ok(());
-            }
+            Decoded::TooLarge => return self.too_large(id, ends),
         };
         if ends && length.is_some_and(|length| length > 0) {
             return self.punish(id, Code::PROTOCOL_ERROR);
@@ -170,7 +167,7 @@ impl<H: Head> Connection<H> {
     }
 
     /// RFC 6585, section 5.
-    fn say_too_large(&mut self, id: u32, ends: bool) {
+    fn too_large(&mut self, id: u32, ends: bool) -> Result<(), Code> {
         let encoder = &mut self.encoder;
         self.outbox.fields(id, true, self.asked.frame as usize, |out| {
             encoder.begin(out);
@@ -179,6 +176,7 @@ impl<H: Head> Connection<H> {
         if !ends {
             self.say_reset(id, Code::NO_ERROR);
         }
+        self.offended()
     }
 
     fn answer_came(&mut self, key: usize, id: u32, ends: bool, block: &[u8]) -> Result<(), Code> {
@@ -274,9 +272,13 @@ impl<H: Head> Connection<H> {
                 let more = <[u8; 4]>::try_from(payload).map_err(|_| Code::FRAME_SIZE_ERROR)?;
                 self.window_opens(head.stream, u32::from_be_bytes(more) & 0x7fff_ffff)
             }
-            // What it says is deprecated (section 5.3.2).
-            kind::PRIORITY if payload.len() == 5 => Ok(()),
-            _ => Err(Code::FRAME_SIZE_ERROR),
+            kind::PRIORITY => {
+                let [depends_on @ .., _weight] = <[u8; 5]>::try_from(payload).map_err(|_| Code::FRAME_SIZE_ERROR)?;
+                // What it says else is deprecated (section 5.3.2).
+                let is_own = u32::from_be_bytes(depends_on) & 0x7fff_ffff == head.stream;
+                if is_own { Err(Code::PROTOCOL_ERROR) } else { Ok(()) }
+            }
+            _ => Ok(()),
         }
     }
 

@@ -15,6 +15,7 @@
 mod connection;
 mod drive;
 mod fault;
+mod flood;
 mod frame;
 mod frames;
 mod handle;
@@ -30,7 +31,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use drive::{Client, Driver, Request, Server, client};
+pub use drive::{Client, Driver, Progress, Request, Server, client};
 pub use fault::{By, Code, Fault};
 pub use handle::Stream;
 pub use message::is_of_connection;

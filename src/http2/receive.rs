@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, PREFACE};
 use super::fault::Code;
+use super::flood::Flood;
 use super::frame::{self, HEAD, flag, kind};
 use super::message::Head;
 use crate::scratch::Read;
@@ -73,6 +74,11 @@ impl Reader {
     pub fn new(preface: bool) -> Reader {
         let stage = if preface { Stage::Preface(0) } else { Stage::Head };
         Reader { stage, held: Vec::new(), block: None, greeted: false, empty: 0 }
+    }
+
+    /// Whether a block of fields has begun without its end.
+    pub fn is_within_fields(&self) -> bool {
+        self.block.is_some()
     }
 
     /// The first bytes of something that is whole with so many; none if it is not yet.
@@ -205,6 +211,9 @@ impl<H: Head> Connection<H> {
     fn frame_begins(&mut self, head: frame::Head) -> Result<Stage, Code> {
         if head.length > self.limits.frame {
             return Err(Code::FRAME_SIZE_ERROR);
+        }
+        if H::IS_REQUEST {
+            self.meter.came(head).map_err(|Flood| Code::ENHANCE_YOUR_CALM)?;
         }
         let is_settings = head.kind == kind::SETTINGS && !head.has(flag::ACK);
         if !std::mem::replace(&mut self.reader.greeted, true) && !is_settings {

@@ -66,7 +66,7 @@ async fn receive<H: Head>(stream: &mut Stream<H>) -> Result<(usize, bool), Fault
 
 /// Answers each request with as much as it has sent, and trailers.
 async fn echo(mut server: Server<DuplexStream>) {
-    while let Some((_, mut stream)) = poll_fn(|task| server.poll_accept(task)).await {
+    while let Some((_, mut stream)) = poll_fn(|task| server.poll_accept(task, 0)).await {
         tokio::spawn(async move {
             stream.send_fields(false, |encoder, out| encoder.status(out, StatusCode::OK)).unwrap();
             while let Came::Piece(piece) = poll_fn(|task| stream.poll_receive(task)).await.unwrap() {
@@ -110,7 +110,7 @@ proptest! {
                                 while let Poll::Ready(Ok(Came::Piece(piece))) = stream.poll_receive(task) {
                                     back += piece.len();
                                 }
-                                stream.poll_send(task, &mut data, false).map(|sent| drop(sent.unwrap()))
+                                stream.poll_send(task, &mut data, false).map(Result::unwrap)
                             }).await;
                         }
                     }
@@ -182,11 +182,11 @@ fn a_server_takes_no_more_requests_at_a_time_than_it_says_and_the_others_wait() 
         let mut held = Vec::new();
         let first = ask(&client, true);
         // By the first answer the client knows how many it may make.
-        let (_, mut stream) = poll_fn(|task| server.poll_accept(task)).await.unwrap();
+        let (_, mut stream) = poll_fn(|task| server.poll_accept(task, 0)).await.unwrap();
         stream.send_fields(true, |encoder, out| encoder.status(out, StatusCode::OK)).unwrap();
         let serving = tokio::spawn(async move {
             let mut all = Vec::new();
-            while let Some(request) = poll_fn(|task| server.poll_accept(task)).await {
+            while let Some(request) = poll_fn(|task| server.poll_accept(task, 0)).await {
                 all.push(request);
                 assert!(all.len() <= 10);
             }
@@ -212,8 +212,8 @@ fn a_stream_that_its_holder_leaves_is_cancelled_for_the_other_side() {
     run(async {
         let (client, mut server) = pair(10_000);
         let asked = ask(&client, false);
-        let (_, mut stream) = poll_fn(|task| server.poll_accept(task)).await.unwrap();
-        let serving = tokio::spawn(async move { poll_fn(|task| server.poll_accept(task)).await.is_none() });
+        let (_, mut stream) = poll_fn(|task| server.poll_accept(task, 0)).await.unwrap();
+        let serving = tokio::spawn(async move { poll_fn(|task| server.poll_accept(task, 0)).await.is_none() });
         drop(asked);
         let fault = poll_fn(|task| stream.poll_fault(task)).await;
         assert_eq!(fault, Fault::Reset(Code::CANCEL, super::By::Peer));
@@ -227,11 +227,11 @@ fn what_a_stream_has_said_comes_before_its_end() {
     run(async {
         let (client, mut server) = pair(10_000);
         let mut asked = ask(&client, true);
-        let (_, mut stream) = poll_fn(|task| server.poll_accept(task)).await.unwrap();
+        let (_, mut stream) = poll_fn(|task| server.poll_accept(task, 0)).await.unwrap();
         stream.send_fields(false, |encoder, out| encoder.status(out, StatusCode::OK)).unwrap();
         send(&mut stream, Bytes::from_static(b"some"), false).await.unwrap();
         stream.reset(Code::INTERNAL_ERROR);
-        tokio::spawn(async move { poll_fn(|task| server.poll_accept(task)).await.is_none() });
+        tokio::spawn(async move { poll_fn(|task| server.poll_accept(task, 0)).await.is_none() });
         assert!(matches!(poll_fn(|task| asked.poll_receive(task)).await, Ok(Came::Head(_))));
         assert!(matches!(poll_fn(|task| asked.poll_receive(task)).await, Ok(Came::Piece(_))));
         let fault = poll_fn(|task| asked.poll_receive(task)).await.unwrap_err();

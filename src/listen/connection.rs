@@ -11,7 +11,6 @@ use tokio_rustls::TlsAcceptor;
 use super::client::Client;
 use super::deadline::{Awaited, Tick};
 use super::listener::{Http2, Listener, Live};
-use super::metered::Metered;
 use super::preface::{Spoken, spoken};
 use super::proxy_protocol;
 use super::socket::Accepted;
@@ -129,7 +128,7 @@ where
     match Box::pin(protocol(&mut stream, allowed, due)).await {
         None => {}
         // In a box: it must not make the task of a parked connection larger.
-        Some(Spoken::Http2) => Box::pin(http2::serve(Metered::new(stream), app, shutdown)).await,
+        Some(Spoken::Http2) => Box::pin(http2::serve(stream, app, shutdown)).await,
         Some(Spoken::Http1 | Spoken::Undecided) => http1::serve(stream, &app, &shutdown, due).await,
     }
 }

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -16,12 +17,12 @@ use tokio::sync::Notify;
 
 use super::client::user_data;
 use super::connection::App;
-use super::deadline::LINGER;
+use super::deadline::{Awaited, LINGER, Tick, Ticket};
 use super::http2_stream::Http2Stream;
 use super::listener::Settings;
-use super::metered::{Metered, Traffic};
 use super::phases;
-use crate::http2::{Limits, Server};
+use super::stream::EdgeStream;
+use crate::http2::{By, Code, Fault, Limits, Progress, Server};
 
 /// What a client may send on one HTTP/2 stream before we read it. The protocol's 64 KiB hold an upload over
 /// a 100 ms path to 5 Mbit/s.
@@ -40,27 +41,31 @@ const FRAME: u32 = 16 * 1024;
 const REMEMBERED_RESETS: usize = 256;
 
 /// Serves a connection until it ends, or has had no request for the listener's `keep_alive`.
-pub(super) async fn serve<P>(stream: Metered, app: Arc<App<P>>, mut shutdown: ShutdownWatch)
+pub(super) async fn serve<P>(stream: Box<EdgeStream>, app: Arc<App<P>>, mut shutdown: ShutdownWatch)
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
     let client = user_data(Box::new(stream.client().clone())).map(Arc::new);
     let digest = Digest { proxy_digest: client, ..Digest::default() };
-    let traffic = stream.traffic();
     // The settings as they are now: the client is told of them once.
     let settings = app.listener().settings().clone();
     let mut server = Server::new(stream, limits(&settings));
+    let (began, progress) = (Tick::now(), server.progress());
+    let mut unfinished = Unfinished::new(settings.request_header);
     let active = Arc::new(Active::default());
     let mut limit = Limit::Idle(settings.keep_alive);
     // Both are made once and not for each request: they have to be enlisted where they wait, and taken off again.
     let mut draining = pin!(shutdown.wait_for(|draining| *draining));
-    let mut idle = pin!(active.idle(limit, &traffic));
+    let mut idle = pin!(active.idle(limit, &progress));
     loop {
         let accepted = tokio::select! {
             biased;
             _ = &mut draining, if !limit.is_last() => None,
-            accepted = poll_fn(|task| server.poll_accept(task)) => Some(accepted),
+            accepted = poll_fn(|task| match server.poll_accept(task, Tick::now().since(began)) {
+                Poll::Pending if unfinished.is_late(server.is_within_fields(), task) => Poll::Ready(Err(Late)),
+                accepted => accepted.map(Ok),
+            }) => Some(accepted),
             // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its
             // whole grace period.
             () = &mut idle => {
@@ -72,14 +77,21 @@ where
         };
         let Some(accepted) = accepted else {
             limit = Limit::Closing(settings.response_write_idle);
-            idle.set(active.idle(limit, &traffic));
+            idle.set(active.idle(limit, &progress));
             // GOAWAY; what is under way ends well (RFC 9113, section 6.8).
             server.shut_down();
             continue;
         };
-        let Some((request, mut stream)) = accepted else { return };
+        let (request, mut stream) = match accepted {
+            Ok(Some(request)) => request,
+            Ok(None) => break,
+            Err(Late) => {
+                app.listener().counters.heads_timed_out.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
         if active.count.load(Ordering::Relaxed) == 0 {
-            idle.set(active.idle(limit, &traffic));
+            idle.set(active.idle(limit, &progress));
         }
         if request.method == Method::CONNECT {
             let refusal = stream.send_fields(true, |encoder, out| encoder.status(out, StatusCode::METHOD_NOT_ALLOWED));
@@ -88,13 +100,18 @@ where
             }
             continue;
         }
-        let stream = Box::new(Http2Stream::new(request, stream, digest.clone(), traffic.clone()));
+        let stream = Box::new(Http2Stream::new(request, stream, digest.clone()));
         let (app, guard) = (app.clone(), Active::begin(&active));
         tokio::spawn(async move {
             let _guard = guard;
             phases::run(app.proxy(), stream).await;
         });
     }
+    let (stream, fault) = server.into_io();
+    if fault == Some(Fault::GoAway(Code::ENHANCE_YOUR_CALM, By::Us)) {
+        app.listener().counters.floods.fetch_add(1, Ordering::Relaxed);
+    }
+    stream.close(fault.is_some()).await;
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -105,6 +122,34 @@ fn limits(settings: &Settings) -> Limits {
         connection_window: CONNECTION_WINDOW,
         frame: FRAME,
         remembered_resets: REMEMBERED_RESETS,
+    }
+}
+
+/// A head that has begun and does not end: its frames come without the last (RFC 9113, section 6.10).
+struct Unfinished {
+    limit: Duration,
+    due: Option<(Tick, Ticket)>,
+}
+
+/// It has had its time.
+struct Late;
+
+impl Unfinished {
+    fn new(limit: Duration) -> Unfinished {
+        Unfinished { limit, due: None }
+    }
+
+    /// Whether there is one, and its time is over; if that is still to come, the task is woken then.
+    fn is_late(&mut self, is_within_fields: bool, task: &Context<'_>) -> bool {
+        if !is_within_fields {
+            self.due = None;
+            return false;
+        }
+        let (due, _) = self.due.get_or_insert_with(|| {
+            let due = Tick::after(self.limit);
+            (due, Ticket::new(task.waker(), due, Awaited::Progress))
+        });
+        due.passed()
     }
 }
 
@@ -136,21 +181,20 @@ impl Active {
         Guard(active.clone())
     }
 
-    /// Ends when there has been none for so long, and the client has taken nothing of what the library still holds.
-    async fn idle(&self, limit: Limit, traffic: &Traffic) {
+    /// Ends when there has been none for so long, and the client has taken nothing of what there still is for it.
+    async fn idle(&self, limit: Limit, progress: &Progress) {
         loop {
             while self.count.load(Ordering::Relaxed) != 0 {
                 self.none.notified().await;
             }
-            let written = traffic.written.load(Ordering::Relaxed);
+            let written = progress.written();
             let limit = match limit {
                 Limit::Idle(limit) => limit,
-                // Frames make what is written more than what was given: only a little can be missed.
-                Limit::Closing(limit) if traffic.given.load(Ordering::Relaxed) > written => limit,
+                Limit::Closing(limit) if progress.is_owed() => limit,
                 Limit::Closing(_) => LINGER,
             };
             tokio::time::sleep(limit).await;
-            if self.count.load(Ordering::Relaxed) == 0 && traffic.written.load(Ordering::Relaxed) == written {
+            if self.count.load(Ordering::Relaxed) == 0 && progress.written() == written {
                 return;
             }
         }

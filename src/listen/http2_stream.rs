@@ -4,8 +4,6 @@
 //! while, counted from the last that it took.
 
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,7 +24,6 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 
 use super::client::leave_trailers;
 use super::kept_body::KeptBody;
-use super::metered::Traffic;
 use crate::http2::{Came, Code, Fault, Stream as Frames, is_of_connection};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
@@ -45,7 +42,6 @@ pub struct Http2Stream {
     sent: usize,
     kept: KeptBody,
     digest: Digest,
-    traffic: Arc<Traffic>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     drain_timeout: Option<Duration>,
@@ -56,7 +52,6 @@ impl Http2Stream {
         request: Parts,
         stream: Frames<Parts>,
         digest: Digest,
-        traffic: Arc<Traffic>,
     ) -> Http2Stream {
         Http2Stream {
             request: request.into(),
@@ -68,7 +63,6 @@ impl Http2Stream {
             sent: 0,
             kept: KeptBody::default(),
             digest,
-            traffic,
             read_timeout: None,
             write_timeout: None,
             drain_timeout: None,
@@ -118,7 +112,6 @@ impl Http2Stream {
             };
             let sent = sent.or_err(ErrorType::WriteError, "sending a part of an answer")?;
             self.sent += sent;
-            self.traffic.given.fetch_add(sent as u64, Ordering::Relaxed);
             if data.is_empty() {
                 self.ended = end;
                 return Ok(());

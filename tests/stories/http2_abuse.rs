@@ -67,6 +67,8 @@ fn balancer(origin: &Origin) -> Balancer {
 /// Sends `frames` again and again, while the answers are read, until the connection ends. How it ends, and how often
 /// they were sent.
 fn flood(client: &mut Http2, mut frames: impl FnMut(u32) -> Vec<u8> + Send + 'static, most: u32) -> (End, u32) {
+    // The settings of the server are acknowledged before anybody else writes.
+    client.next(Instant::now() + Duration::from_secs(10)).unwrap();
     let mut writer = client.writer();
     let writing = std::thread::spawn(move || {
         use std::io::Write;
