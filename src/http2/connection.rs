@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -94,7 +93,6 @@ pub struct Connection<H: Head> {
     /// How often the other side has said that it lives when it was asked.
     pub(super) pongs: u64,
     pub(super) driver: Option<Waker>,
-    of: PhantomData<H>,
 }
 
 /// The state of a connection, for all who have to do with it. They are all on one core.
@@ -142,7 +140,6 @@ impl<H: Head> Connection<H> {
             pongs: 0,
             driver: None,
             limits,
-            of: PhantomData,
         }))
     }
 
@@ -172,7 +169,16 @@ impl<H: Head> Connection<H> {
 
     /// This stream waits for room on the connection.
     pub fn block(&mut self, key: usize) {
-        self.blocked.push(key);
+        if let Some(stream) = self.streams.get_mut(key)
+            && !std::mem::replace(&mut stream.is_blocked, true)
+        {
+            self.blocked.push(key);
+        }
+    }
+
+    /// This stream waits no more.
+    pub fn forget_blocked(&mut self, key: usize) {
+        self.blocked.retain(|blocked| *blocked != key);
     }
 
     /// There is room again. Each takes some of it and asks again behind the others.
@@ -182,6 +188,7 @@ impl<H: Head> Connection<H> {
         }
         for key in self.blocked.drain(..) {
             if let Some(stream) = self.streams.get_mut(key) {
+                stream.is_blocked = false;
                 stream.wake_writer();
             }
         }

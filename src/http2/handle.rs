@@ -215,6 +215,9 @@ impl<H: Head> Connection<H> {
     pub(super) fn release(&mut self, key: usize) {
         let Some(stream) = self.streams.try_remove(key) else { return };
         self.taken(stream.pieces.length());
+        if stream.is_blocked {
+            self.forget_blocked(key);
+        }
         if self.open.remove(&stream.id).is_some() {
             // After a whole answer the rest of the request is not needed (RFC 9113, section 8.1).
             let code = if H::IS_REQUEST && stream.sent_whole { Code::NO_ERROR } else { Code::CANCEL };

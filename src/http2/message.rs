@@ -188,15 +188,19 @@ impl Head for response::Parts {
     }
 }
 
-/// Trailers, put together. Pseudo-fields, which none may have, are left out: nothing is made of them.
+/// Trailers, put together.
 #[derive(Debug, Default)]
 pub struct Trailers(Fields);
 
 impl Trailers {
     /// The next of them.
     pub fn add(&mut self, name: Name, value: HeaderValue) {
-        if let Name::Field(name) = name {
-            self.0.add(name, value);
+        match name {
+            Name::Field(name) => self.0.add(name, value),
+            // Section 8.1.
+            Name::Method | Name::Scheme | Name::Authority | Name::Path | Name::Status | Name::Protocol => {
+                self.0.malformed = true;
+            }
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Stream<H> {
     pub sent_whole: bool,
     /// It has ended otherwise.
     pub fault: Option<Fault>,
+    /// It waits for room on the connection.
+    pub is_blocked: bool,
     pub window: Window,
     pub allowance: Allowance,
     pub reader: Option<Waker>,
@@ -63,6 +65,7 @@ impl<H> Stream<H> {
             came_whole: false,
             sent_whole: false,
             fault: None,
+            is_blocked: false,
             window,
             allowance,
             reader: None,

@@ -57,33 +57,33 @@ impl Decoder {
     ///
     /// # Errors
     /// The block cannot be decoded, and no further one either.
-    pub fn decode(&mut self, block: &[u8], most: usize, field: impl FnMut(Name, HeaderValue)) -> Result<List, Broken> {
-        let mut handing = Handing { list: List::Whole, left: most, field };
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        most: usize,
+        mut field: impl FnMut(Name, HeaderValue),
+    ) -> Result<List, Broken> {
+        let mut room = Room { list: List::Whole, left: most };
         let mut rest = self.resized(block)?;
         while let Some((&first, after)) = rest.split_first() {
             rest = after;
-            if first & 0x80 != 0 {
-                let index = integer::read::<7>(first, &mut rest)?;
-                let entry = entry(&self.table, index)?;
-                if handing.has_room(entry.size) {
-                    handing.hand(&entry.name, &entry.value);
+            if first & 0x80 == 0 {
+                rest = self.literal(first, rest, &mut room, &mut field)?;
+                continue;
+            }
+            let index = integer::read::<7>(first, &mut rest)?;
+            let entry = entry(&self.table, index)?;
+            if room.is_for(entry.size) {
+                match (&entry.name, &entry.value) {
+                    (Some(name), Some(value)) => field(name.clone(), value.clone()),
+                    (_, None) | (None, _) => room.end(List::Malformed),
                 }
-            } else if first & 0x40 != 0 {
-                let index = integer::read::<6>(first, &mut rest)?;
-                self.literal(Literal::Indexed, index, &mut rest, &mut handing)?;
-            } else if first & 0x20 != 0 {
-                // A change of the table's size, which belongs to the beginning (section 4.2).
-                return Err(Broken);
-            } else {
-                let literal = if first & 0x10 != 0 { Literal::NeverIndexed } else { Literal::NotIndexed };
-                let index = integer::read::<4>(first, &mut rest)?;
-                self.literal(literal, index, &mut rest, &mut handing)?;
             }
         }
         if self.scratch.len() > KEPT_SCRATCH {
             self.scratch = Vec::new();
         }
-        Ok(handing.list)
+        Ok(room.list)
     }
 
     /// The block without the changes of the table's size that it begins with (section 6.3).
@@ -99,77 +99,81 @@ impl Decoder {
         Ok(block)
     }
 
-    /// Reads a literal whose name has this index, or stands there itself if that is 0 (section 6.2).
-    fn literal(
+    /// Reads the rest of a literal (section 6.2), and returns what follows.
+    #[inline(never)]
+    fn literal<'a>(
         &mut self,
-        literal: Literal,
-        index: usize,
-        rest: &mut &[u8],
-        handing: &mut Handing<impl FnMut(Name, HeaderValue)>,
-    ) -> Result<(), Broken> {
+        first: u8,
+        mut rest: &'a [u8],
+        room: &mut Room,
+        field: &mut impl FnMut(Name, HeaderValue),
+    ) -> Result<&'a [u8], Broken> {
+        let (literal, index) = match first {
+            0x40.. => (Literal::Indexed, integer::read::<6>(first, &mut rest)?),
+            // A change of the table's size belongs to the beginning of a block (section 4.2).
+            0x20.. => return Err(Broken),
+            0x10.. => (Literal::NeverIndexed, integer::read::<4>(first, &mut rest)?),
+            0x00.. => (Literal::NotIndexed, integer::read::<4>(first, &mut rest)?),
+        };
         let (name, name_length) = if index == 0 {
-            let name = string(rest, &mut self.scratch)?;
+            let name = string(&mut rest, &mut self.scratch)?;
             (Name::read(name), name.len())
         } else {
             let entry = entry(&self.table, index)?;
             (entry.name.clone(), entry.name_length)
         };
-        let value = string(rest, &mut self.scratch)?;
+        let value = string(&mut rest, &mut self.scratch)?;
         let size = name_length + value.len() + OVERHEAD;
-        let has_room = handing.has_room(size);
+        let has_room = room.is_for(size);
+        if !has_room && literal != Literal::Indexed {
+            return Ok(rest);
+        }
+        let mut value = read_value(value);
+        if let Some(value) = &mut value {
+            value.set_sensitive(literal == Literal::NeverIndexed);
+        }
         if literal == Literal::Indexed {
-            let value = read_value(value);
-            if has_room {
-                handing.hand(&name, &value);
-            }
-            self.table.insert(Entry { name, value, name_length, size });
-        } else if has_room {
-            let mut value = read_value(value);
-            if let Some(value) = &mut value {
-                value.set_sensitive(literal == Literal::NeverIndexed);
-            }
-            handing.hand_over(name, value);
+            self.table.insert(Entry { name: name.clone(), value: value.clone(), name_length, size });
         }
-        Ok(())
+        match (name, value) {
+            (Some(name), Some(value)) if has_room => field(name, value),
+            (Some(_), Some(_)) => {}
+            (_, None) | (None, _) => room.end(List::Malformed),
+        }
+        Ok(rest)
     }
 }
 
-/// Hands the fields of a list over for as long as there is nothing wrong with it.
-struct Handing<F> {
+/// The room that is left in a list.
+struct Room {
     list: List,
-    /// The bytes that further fields may count for.
+    /// The bytes that further fields may count for; none once something is wrong with the list.
     left: usize,
-    field: F,
 }
 
-impl<F: FnMut(Name, HeaderValue)> Handing<F> {
-    /// Counts a field, and whether it can be handed over.
+impl Room {
+    /// Takes the room of a field, if there is so much.
     #[inline]
-    fn has_room(&mut self, size: usize) -> bool {
-        if self.list != List::Whole {
-            return false;
-        }
+    fn is_for(&mut self, size: usize) -> bool {
         match self.left.checked_sub(size) {
-            Some(left) => self.left = left,
-            None => self.list = List::TooLarge,
-        }
-        self.list == List::Whole
-    }
-
-    #[inline]
-    fn hand(&mut self, name: &Option<Name>, value: &Option<HeaderValue>) {
-        match (name, value) {
-            (Some(name), Some(value)) => (self.field)(name.clone(), value.clone()),
-            (_, None) | (None, _) => self.list = List::Malformed,
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => {
+                self.end(List::TooLarge);
+                false
+            }
         }
     }
 
-    #[inline]
-    fn hand_over(&mut self, name: Option<Name>, value: Option<HeaderValue>) {
-        match (name, value) {
-            (Some(name), Some(value)) => (self.field)(name, value),
-            (_, None) | (None, _) => self.list = List::Malformed,
+    /// No further field has room.
+    #[cold]
+    fn end(&mut self, list: List) {
+        if self.list == List::Whole {
+            self.list = list;
         }
+        self.left = 0;
     }
 }
 

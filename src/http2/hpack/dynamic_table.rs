@@ -64,3 +64,28 @@ impl DynamicTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_allocated_before_an_entry_and_after_the_table_was_switched_off() {
+        let mut table = DynamicTable::new(4096);
+        assert_eq!(table.entries.capacity(), 0);
+        table.insert(Entry { name: None, value: None, name_length: 0, size: 32 });
+        table.resize(0);
+        assert_eq!(table.entries.capacity(), 0);
+    }
+
+    #[test]
+    fn entries_take_at_most_three_times_what_they_count_for() {
+        let mut table = DynamicTable::new(4096);
+        for _ in 0..1000 {
+            table.insert(Entry { name: None, value: None, name_length: 0, size: 32 });
+        }
+        assert_eq!(table.entries.len(), 128);
+        // A full table of the smallest entries has no room to spare.
+        assert!(table.entries.capacity() * size_of::<Entry>() <= 3 * 4096, "{}", table.entries.capacity());
+    }
+}

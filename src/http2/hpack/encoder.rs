@@ -111,7 +111,7 @@ impl Encoder {
         match path {
             b"/" => known(out, SLASH),
             b"/index.html" => known(out, INDEX_HTML),
-            path => literal(out, Indexing::Without, usize::from(PATH), None, path),
+            path => literal(out, Indexing::Without, Known::Static(PATH), path),
         }
     }
 
@@ -131,60 +131,63 @@ impl Encoder {
 
     /// Writes a field.
     pub fn field(&mut self, out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-        let text = name.as_str();
-        let print = fingerprint(text.as_bytes());
-        match static_table::index_of(name, print) {
-            Some((index, entry)) => {
-                let indexing = if value.is_sensitive() { Indexing::Never } else { indexing::of_static(index) };
-                if indexing != Indexing::Never && entry.value.as_ref() == Some(value) {
-                    known(out, index);
-                } else {
-                    self.write(out, indexing, Known::Static(index), text, print, value.as_bytes());
-                }
+        let text = name.as_str().as_bytes();
+        let print = fingerprint(text);
+        let found = static_table::index_of(name, print);
+        let name = found.map_or(Known::Own(text), |(index, _)| Known::Static(index));
+        if value.is_sensitive() {
+            return literal(out, Indexing::Never, name, value.as_bytes());
+        }
+        if let Some((index, entry)) = found {
+            if entry.value.as_ref() == Some(value) {
+                return known(out, index);
             }
-            None => {
-                let indexing = if value.is_sensitive() { Indexing::Never } else { indexing::of_own(text) };
-                self.write(out, indexing, Known::Own(text.as_bytes()), text, print, value.as_bytes());
+            let indexing = indexing::of_static(index);
+            if indexing != Indexing::With {
+                return literal(out, indexing, name, value.as_bytes());
             }
         }
+        self.write(out, name, print, text.len(), value.as_bytes());
     }
 
     fn pseudo_field(&mut self, out: &mut Vec<u8>, index: u8, name: &str, value: &[u8]) {
-        self.write(out, Indexing::With, Known::Static(index), name, u64::from(index), value);
+        self.write(out, Known::Static(index), u64::from(index), name.len(), value);
     }
 
-    /// Writes a field that is not wholly in the static table.
-    #[inline]
-    fn write(&mut self, out: &mut Vec<u8>, indexing: Indexing, name: Known, text: &str, print: u64, value: &[u8]) {
-        if indexing == Indexing::With {
-            let hash = together(print, fingerprint(value));
-            match self.table.find(hash, name, value) {
-                Some(place) => integer::write::<7>(out, 0x80, STATIC_ENTRIES + 1 + place),
-                None => self.write_new(out, hash, name, text.len(), value),
-            }
-        } else {
-            match name {
-                Known::Static(index) => literal(out, indexing, usize::from(index), None, value),
-                // It is in the table only if it was there before it was sensitive, which is not looked for.
-                Known::Own(name) => literal(out, indexing, 0, Some(name), value),
-            }
+    /// Writes a field that is not wholly in the static table, but perhaps in the other one.
+    #[inline(always)]
+    fn write(&mut self, out: &mut Vec<u8>, name: Known, print: u64, name_length: usize, value: &[u8]) {
+        let hash = together(print, fingerprint(value));
+        match self.table.find(hash, name, value) {
+            Some(place) => integer::write::<7>(out, 0x80, STATIC_ENTRIES + 1 + place),
+            None => self.write_new(out, hash, name, name_length, value),
         }
     }
 
-    /// Writes a field that is in no table, and puts it there unless it is too long.
+    /// Writes a field that is in no table, and puts it there if it is worth it.
     #[cold]
     fn write_new(&mut self, out: &mut Vec<u8>, hash: u32, name: Known, name_length: usize, value: &[u8]) {
-        let size = sent::size(name_length, value.len());
-        let fits = name_length + value.len() <= indexing::LONGEST && size <= self.table.most();
-        let indexing = if fits { Indexing::With } else { Indexing::Without };
-        match name {
-            Known::Static(index) => literal(out, indexing, usize::from(index), None, value),
-            Known::Own(own) => match self.table.find_name(own) {
-                Some(place) => literal(out, indexing, STATIC_ENTRIES + 1 + place, None, value),
-                None => literal(out, indexing, 0, Some(own), value),
-            },
+        if let Known::Own(own) = name
+            && indexing::is_seldom_twice(own)
+        {
+            // Its name is not in the table either.
+            return literal(out, Indexing::Without, name, value);
         }
-        if fits {
+        let size = sent::size(name_length, value.len());
+        let is_kept = name_length + value.len() <= indexing::LONGEST && size <= self.table.most();
+        let indexing = if is_kept { Indexing::With } else { Indexing::Without };
+        let sent_name = match name {
+            Known::Static(_) => None,
+            Known::Own(own) => self.table.find_name(own),
+        };
+        match sent_name {
+            Some(place) => {
+                begin_literal(out, indexing, STATIC_ENTRIES + 1 + place);
+                integer::write_string(out, value);
+            }
+            None => literal(out, indexing, name, value),
+        }
+        if is_kept {
             self.table.insert(hash, name, value, size);
         }
     }
@@ -196,18 +199,26 @@ fn known(out: &mut Vec<u8>, index: u8) {
     out.push(0x80 | index);
 }
 
-/// Writes a literal whose name has this index, or else is this one (section 6.2).
+/// Writes a literal whose name is not in the dynamic table (section 6.2).
+fn literal(out: &mut Vec<u8>, indexing: Indexing, name: Known, value: &[u8]) {
+    match name {
+        Known::Static(index) => begin_literal(out, indexing, usize::from(index)),
+        Known::Own(name) => {
+            begin_literal(out, indexing, 0);
+            integer::write_string(out, name);
+        }
+    }
+    integer::write_string(out, value);
+}
+
+/// Writes the first bytes of a literal, with the index of its name, or 0.
 #[inline]
-fn literal(out: &mut Vec<u8>, indexing: Indexing, index: usize, name: Option<&[u8]>, value: &[u8]) {
+fn begin_literal(out: &mut Vec<u8>, indexing: Indexing, index: usize) {
     match indexing {
         Indexing::With => integer::write::<6>(out, 0x40, index),
         Indexing::Without => integer::write::<4>(out, 0, index),
         Indexing::Never => integer::write::<4>(out, 0x10, index),
     }
-    if let Some(name) = name {
-        integer::write_string(out, name);
-    }
-    integer::write_string(out, value);
 }
 
 #[cfg(test)]

@@ -30,9 +30,42 @@ pub const fn together(name: u64, value: u64) -> u32 {
     ((name ^ value.rotate_left(32)).wrapping_mul(SPREAD) >> 32) as u32
 }
 
+/// Whether both are the same bytes: what fields usually hold is compared without a call.
+#[inline]
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && match one.len() {
+            17..=32 => same_ends::<16>(one, other),
+            8..=16 => same_ends::<8>(one, other),
+            4..=7 => same_ends::<4>(one, other),
+            _ => one == other,
+        }
+}
+
+/// Whether the first and the last bytes are the same.
+#[inline]
+fn same_ends<const LENGTH: usize>(one: &[u8], other: &[u8]) -> bool {
+    one.first_chunk::<LENGTH>() == other.first_chunk::<LENGTH>()
+        && one.last_chunk::<LENGTH>() == other.last_chunk::<LENGTH>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_the_same_when_each_is() {
+        for length in 0..40 {
+            let one = vec![b'a'; length];
+            assert!(same(&one, &one.clone()));
+            assert!(!same(&one, &[one.as_slice(), b"a"].concat()));
+            for place in 0..length {
+                let mut other = one.clone();
+                other[place] = b'b';
+                assert!(!same(&one, &other), "{length} {place}");
+            }
+        }
+    }
     use std::collections::HashSet;
 
     #[test]

@@ -17,6 +17,7 @@ pub fn read<const PREFIX: u32>(first: u8, rest: &mut &[u8]) -> Result<usize, Bro
     if value < full { Ok(usize::from(value)) } else { read_on(usize::from(full), rest) }
 }
 
+#[cold]
 fn read_on(mut value: usize, rest: &mut &[u8]) -> Result<usize, Broken> {
     for position in 0..MOST_BYTES {
         let (&byte, after) = rest.split_first().ok_or(Broken)?;
@@ -42,6 +43,7 @@ pub fn write<const PREFIX: u32>(out: &mut Vec<u8>, kind: u8, value: usize) {
     }
 }
 
+#[cold]
 fn write_on(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push(0x80 | (value & 0x7f) as u8);

@@ -1,15 +1,17 @@
 //! What the peer's table holds of what we have sent, for encoding (RFC 7541, section 2.3.2), and where in it a field stands.
 //!
 //! Entries are numbered as they are inserted, and each knows the one before it in its bucket. So the way from a bucket goes
-//! from newer to older ones, and ends with the first that has been evicted: nothing needs to be done for an eviction.
+//! from newer to older ones, and ends with the first that has been evicted: nothing needs to be done there for an eviction.
 //! A stranger can fill one bucket, which then costs as much as looking at all entries.
 
-use std::collections::VecDeque;
-
 use super::OVERHEAD;
+use super::fingerprint::same;
 
 /// More than the entries that a table of 4096 bytes usually has.
 const BUCKETS: usize = 64;
+
+/// What a ring begins with; a power of two.
+const SHORTEST_RING: usize = 8;
 
 /// The name of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,35 +25,43 @@ pub enum Known<'a> {
 /// Its own copies of what was sent: no entry keeps a buffer of others.
 #[derive(Debug)]
 pub struct Sent {
-    /// The newest comes first.
-    entries: VecDeque<Entry>,
+    /// A ring: the entry of a number has the place that is its remainder by the length, which is a power of two, or 0 before
+    /// something is inserted.
+    ring: Vec<Entry>,
     /// The number of the newest entry of each bucket, or 0, which no entry has.
     buckets: Option<Box<[u64; BUCKETS]>>,
     /// The number of the newest entry.
     newest: u64,
+    /// The number of the oldest entry; larger than that of the newest if there is none.
+    oldest: u64,
     size: usize,
     most: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Its number, or [`NOBODY`].
+    number: u64,
+    /// The number of the entry before it in its bucket.
+    before: u64,
+    hash: u32,
+    /// The index of its name in the static table; 0 for one of its own.
+    static_name: u8,
     /// The name, unless it is a static one, and the value.
     bytes: Box<[u8]>,
     /// How much of them is the name.
     own_name: usize,
-    /// The index of its name in the static table; 0 for one of its own.
-    static_name: u8,
-    hash: u32,
-    /// The number of the entry before it in its bucket.
-    before: u64,
     /// What it counts for (section 4.1).
     size: usize,
 }
 
+/// The number of what is no entry.
+const NOBODY: u64 = u64::MAX;
+
 impl Sent {
     /// An empty table, which allocates nothing until something is inserted.
     pub fn new(most: usize) -> Self {
-        Self { entries: VecDeque::new(), buckets: None, newest: 0, size: 0, most }
+        Self { ring: Vec::new(), buckets: None, newest: 0, oldest: 1, size: 0, most }
     }
 
     /// How large it may be, as the RFC counts.
@@ -60,14 +70,31 @@ impl Sent {
     }
 
     /// Where this field stands, whose hash must be what it was inserted with; the newest has 0.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u32, name: Known, value: &[u8]) -> Option<usize> {
-        let mut number = *self.buckets.as_ref()?.get(bucket(hash))?;
+        let newest = *self.buckets.as_ref()?.get(bucket(hash))?;
+        let entry = self.with_hash(hash, newest)?;
+        let found = if entry.is(name, value) { entry } else { self.find_before(entry, name, value)? };
+        usize::try_from(self.newest - found.number).ok()
+    }
+
+    /// What `find` looks for, before an entry that only has its hash.
+    #[cold]
+    fn find_before(&self, entry: &Entry, name: Known, value: &[u8]) -> Option<&Entry> {
+        let mut entry = self.with_hash(entry.hash, entry.before)?;
+        while !entry.is(name, value) {
+            entry = self.with_hash(entry.hash, entry.before)?;
+        }
+        Some(entry)
+    }
+
+    /// The newest entry with this hash, from this number on backwards in its bucket.
+    #[inline(always)]
+    fn with_hash(&self, hash: u32, mut number: u64) -> Option<&Entry> {
         loop {
-            let place = usize::try_from(self.newest - number).ok()?;
-            let entry = self.entries.get(place)?;
-            if entry.hash == hash && entry.is(name, value) {
-                return Some(place);
+            let entry = self.ring.get(self.place(number)).filter(|entry| entry.number == number)?;
+            if entry.hash == hash {
+                return Some(entry);
             }
             number = entry.before;
         }
@@ -75,13 +102,17 @@ impl Sent {
 
     /// Where an entry with this name stands, which is not a static one.
     pub fn find_name(&self, name: &[u8]) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.own_name == name.len() && entry.bytes.starts_with(name))
+        let has_name = |entry: &Entry| entry.own_name == name.len() && entry.bytes.starts_with(name);
+        (self.oldest..=self.newest).rev().position(|number| self.ring.get(self.place(number)).is_some_and(has_name))
     }
 
     /// Inserts a field and evicts what no longer has room (section 4.4). Its size is known to the caller; it is not
     /// larger than the table.
     pub fn insert(&mut self, hash: u32, name: Known, value: &[u8], size: usize) {
         self.evict_to(self.most.saturating_sub(size));
+        if self.newest + 1 - self.oldest == self.ring.len() as u64 {
+            self.grow();
+        }
         let (static_name, own) = match name {
             Known::Static(index) => (index, [].as_slice()),
             Known::Own(name) => (0, name),
@@ -90,7 +121,7 @@ impl Sent {
         let buckets = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
         let before = buckets.get_mut(bucket(hash)).map_or(0, |newest| std::mem::replace(newest, self.newest));
         let bytes = [own, value].concat().into_boxed_slice();
-        self.entries.push_front(Entry { bytes, own_name: own.len(), static_name, hash, before, size });
+        self.put(Entry { number: self.newest, before, hash, static_name, bytes, own_name: own.len(), size });
         self.size += size;
     }
 
@@ -99,36 +130,61 @@ impl Sent {
         self.most = most;
         self.evict_to(most);
         if most == 0 {
-            *self = Self { newest: self.newest, ..Self::new(0) };
+            *self = Self { newest: self.newest, oldest: self.newest + 1, ..Self::new(0) };
         }
     }
 
     /// What its entries count for.
     #[cfg(test)]
     pub fn size(&self) -> usize {
-        assert_eq!(self.size, self.entries.iter().map(|entry| entry.size).sum::<usize>());
+        assert_eq!(self.size, self.ring.iter().map(|entry| entry.size).sum::<usize>());
         assert!(self.size <= self.most);
         self.size
     }
 
     fn evict_to(&mut self, size: usize) {
-        while self.size > size
-            && let Some(oldest) = self.entries.pop_back()
-        {
+        while self.size > size {
+            let place = self.place(self.oldest);
+            let Some(oldest) = self.ring.get_mut(place) else { return };
             self.size -= oldest.size;
+            *oldest = Entry::nobody();
+            self.oldest += 1;
         }
+    }
+
+    /// Makes the ring twice as long.
+    fn grow(&mut self) {
+        let longer = (self.ring.len() * 2).max(SHORTEST_RING);
+        let entries = std::mem::take(&mut self.ring);
+        self.ring.resize_with(longer, Entry::nobody);
+        entries.into_iter().filter(|entry| entry.number != NOBODY).for_each(|entry| self.put(entry));
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let place = self.place(entry.number);
+        if let Some(nobody) = self.ring.get_mut(place) {
+            *nobody = entry;
+        }
+    }
+
+    #[inline]
+    fn place(&self, number: u64) -> usize {
+        number as usize & self.ring.len().wrapping_sub(1)
     }
 }
 
 impl Entry {
-    #[inline]
+    fn nobody() -> Self {
+        Self { number: NOBODY, before: 0, hash: 0, static_name: 0, bytes: Box::default(), own_name: 0, size: 0 }
+    }
+
+    #[inline(always)]
     fn is(&self, name: Known, value: &[u8]) -> bool {
         match name {
-            Known::Static(index) => self.static_name == index && *self.bytes == *value,
+            Known::Static(index) => self.static_name == index && same(&self.bytes, value),
             Known::Own(name) => {
-                self.own_name == name.len()
-                    && self.static_name == 0
-                    && self.bytes.split_at_checked(name.len()) == Some((name, value))
+                let parts = self.bytes.split_at_checked(self.own_name);
+                self.static_name == 0 && parts.is_some_and(|parts| same(parts.0, name) && same(parts.1, value))
             }
         }
     }
@@ -151,6 +207,7 @@ mod tests {
     #[test]
     fn what_was_evicted_is_not_found_and_all_else_is_even_in_one_bucket() {
         let mut sent = Sent::new(10 * size(1, 2));
+        assert!(sent.ring.capacity() == 0 && sent.buckets.is_none());
         assert_eq!(sent.find(7, Known::Own(b"n"), b"00"), None);
         for number in 0..50 {
             sent.insert(7, Known::Own(b"n"), format!("{number:02}").as_bytes(), size(1, 2));
