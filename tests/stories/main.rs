@@ -37,6 +37,7 @@ mod http2_backends;
 mod http2_ends;
 mod http2_exchanges;
 mod http2_hostile_backends;
+mod http2_hostile_backends_floods;
 mod http2_requests;
 mod identity;
 mod killing;
