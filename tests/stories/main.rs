@@ -39,6 +39,8 @@ mod http2_exchanges;
 mod http2_hostile_backends;
 mod http2_hostile_backends_floods;
 mod http2_requests;
+mod http2_settings;
+mod http2_windows;
 mod identity;
 mod killing;
 mod library;
