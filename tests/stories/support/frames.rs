@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame (RFC 9113), for what a well-behaved client cannot send.
+//! HTTP/2 frame by frame (RFC 9113), for what a well-behaved client or server cannot send.
 //!
 //! Fields are written as literals without indexing (RFC 7541, section 6.2.2), and the server is told to keep no
 //! dynamic table, so that of its answers the status can be read without a whole decoder.
@@ -22,6 +22,12 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
+
+pub const HEADER_TABLE_SIZE: u16 = 1;
+pub const ENABLE_PUSH: u16 = 2;
+pub const MAX_CONCURRENT_STREAMS: u16 = 3;
+pub const INITIAL_WINDOW_SIZE: u16 = 4;
+pub const MAX_FRAME_SIZE: u16 = 5;
 
 pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
@@ -54,6 +60,11 @@ pub fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
         }
     }
     block
+}
+
+/// What a SETTINGS frame carries.
+pub fn settings(each: &[(u16, u32)]) -> Vec<u8> {
+    each.iter().flat_map(|(identifier, value)| [&identifier.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect()
 }
 
 /// The fields of an ordinary request.
@@ -106,12 +117,14 @@ impl Outcome {
     }
 }
 
-/// A connection, after its preface.
+/// A connection, after its preface; of a client, and where it was accepted, of a server.
 pub struct Http2 {
     stream: TcpStream,
     unread: Vec<u8>,
     /// Frames of streams that nobody has asked for yet.
     kept: Vec<Frame>,
+    /// The first SETTINGS of the other side, where it was waited for.
+    settings: Vec<u8>,
     /// Whether it opens its windows for what it reads.
     pub reads_on: bool,
 }
@@ -127,9 +140,41 @@ impl Http2 {
 
     /// Connects and sends nothing.
     pub fn silent(address: SocketAddr) -> Http2 {
-        let stream = TcpStream::connect(address).expect("a connection");
+        Http2::over(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// The server's side of a connection, which begins with these settings; none if the other side is no client of HTTP/2.
+    pub fn accepted(stream: TcpStream, settings: &[u8]) -> Option<Http2> {
+        let mut server = Http2::over(stream);
+        server.stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let mut preface = [0; PREFACE.len()];
+        server.stream.read_exact(&mut preface).ok().filter(|()| preface == PREFACE)?;
+        server.send(&frame(SETTINGS, 0, 0, settings));
+        let first = server.next(Instant::now() + PATIENCE).ok().filter(|first| first.kind == SETTINGS)?;
+        server.settings = first.payload;
+        Some(server)
+    }
+
+    fn over(stream: TcpStream) -> Http2 {
         stream.set_nodelay(true).expect("a socket");
-        Http2 { stream, unread: Vec::new(), kept: Vec::new(), reads_on: true }
+        Http2 { stream, unread: Vec::new(), kept: Vec::new(), settings: Vec::new(), reads_on: true }
+    }
+
+    /// What the client has set this to at the beginning (RFC 9113, section 6.5.2).
+    pub fn setting(&self, identifier: u16) -> Option<u32> {
+        let set = self.settings.chunks_exact(6).rev().find(|each| each[..2] == identifier.to_be_bytes())?;
+        Some(u32::from_be_bytes(set[2..].try_into().unwrap()))
+    }
+
+    /// Answers a request with 200 and this.
+    pub fn respond(&mut self, stream: u32, text: &str) {
+        self.send(
+            &[
+                frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "200")])),
+                frame(DATA, END_STREAM, stream, text.as_bytes()),
+            ]
+            .concat(),
+        );
     }
 
     /// Sends bytes; a connection that was closed on us is told by what can be read.

@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod client;
 pub mod frames;
+pub mod frames_origin;
 pub mod load;
 pub mod origin;
 pub mod origin2;
