@@ -32,17 +32,20 @@ struct Socket<T> {
 }
 
 /// What came of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
     /// Something; there may be more.
     Some,
     /// Nothing for now, or nothing more.
     Nothing,
+    /// It was not tried: too much must leave first.
+    Stopped,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     fn read<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Read {
         if !connection.reads() {
-            return Read::Nothing;
+            return Read::Stopped;
         }
         let received = scratch::poll_read(&mut self.io, task, usize::MAX, |mut read| {
             let came = read.bytes().len();
@@ -148,16 +151,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
                 return Poll::Ready(Some((head, Stream::new(self.shared.0.clone(), key))));
             }
             connection.taken_back = 0;
-            match self.socket.read(&mut connection, task) {
-                Read::Some => {}
-                Read::Nothing => break,
+            let read = self.socket.read(&mut connection, task);
+            if read == Read::Some {
+                continue;
+            }
+            if self.socket.poll_over(&mut connection, task).is_ready() {
+                return Poll::Ready(None);
+            }
+            if read == Read::Nothing || !connection.reads() {
+                connection.driver = Some(task.waker().clone());
+                return Poll::Pending;
             }
         }
-        let over = self.socket.poll_over(&mut connection, task);
-        if over.is_pending() {
-            connection.driver = Some(task.waker().clone());
-        }
-        over.map(|()| None)
     }
 
     /// Whether a head, or trailers, have begun without their end.
@@ -269,13 +274,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Carries what there is. Ready: the connection is over.
     pub fn poll_drive(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let mut connection = self.shared.0.lock();
-        while let Read::Some = self.socket.read(&mut connection, task) {}
-        let over = self.socket.poll_over(&mut connection, task);
-        if over.is_pending() {
-            connection.driver = Some(task.waker().clone());
+        loop {
+            let read = self.socket.read(&mut connection, task);
+            if read == Read::Some {
+                continue;
+            }
+            if self.socket.poll_over(&mut connection, task).is_ready() {
+                break;
+            }
+            if read == Read::Nothing || !connection.reads() {
+                connection.driver = Some(task.waker().clone());
+                return Poll::Pending;
+            }
         }
         drop(connection);
-        ready!(over);
         // Whether it takes that does not matter any more.
         Pin::new(&mut self.socket.io).poll_shutdown(task).map(drop)
     }

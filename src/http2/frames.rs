@@ -285,8 +285,8 @@ impl<H: Head> Connection<H> {
     fn settings_came(&mut self, payload: &[u8]) -> Result<(), Code> {
         let before = self.asked;
         self.asked.learn(payload, !H::IS_REQUEST)?;
-        if self.asked.table != before.table {
-            self.encoder.limit(self.asked.table as usize);
+        for table in [self.asked.smallest_table, self.asked.table] {
+            self.encoder.limit(table as usize);
         }
         let change = i64::from(self.asked.stream_window) - i64::from(before.stream_window);
         if change != 0 {

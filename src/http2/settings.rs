@@ -56,11 +56,13 @@ pub struct Asked {
     pub streams: Option<u32>,
     /// The table of fields that we may use.
     pub table: u32,
+    /// The smallest that it was allowed to be since the frame before: what was beyond is gone (RFC 7541, section 4.2).
+    pub smallest_table: u32,
 }
 
 impl Default for Asked {
     fn default() -> Asked {
-        Asked { stream_window: FIRST_WINDOW, frame: SMALLEST_LIMIT, streams: None, table: 4096 }
+        Asked { stream_window: FIRST_WINDOW, frame: SMALLEST_LIMIT, streams: None, table: 4096, smallest_table: 4096 }
     }
 }
 
@@ -71,10 +73,14 @@ impl Asked {
     /// A value that is none, which ends the connection.
     pub fn learn(&mut self, payload: &[u8], of_server: bool) -> Result<(), Code> {
         let (entries, []) = payload.as_chunks::<6>() else { return Err(Code::FRAME_SIZE_ERROR) };
+        self.smallest_table = self.table;
         for [a, b, value @ ..] in entries {
             let value = u32::from_be_bytes(*value);
             match u16::from_be_bytes([*a, *b]) {
-                HEADER_TABLE_SIZE => self.table = value,
+                HEADER_TABLE_SIZE => {
+                    self.table = value;
+                    self.smallest_table = self.smallest_table.min(value);
+                }
                 // Only a client says that it takes some; and none takes some here.
                 ENABLE_PUSH if value > 1 || (of_server && value == 1) => return Err(Code::PROTOCOL_ERROR),
                 MAX_CONCURRENT_STREAMS => self.streams = Some(value),
@@ -109,10 +115,19 @@ mod tests {
         };
         let mut asked = Asked::default();
         asked.learn(&limits.payload(false), true).unwrap();
-        assert_eq!(asked, Asked { stream_window: 1 << 20, frame: 1 << 15, streams: Some(7), table: 4096 });
+        assert_eq!(asked, Asked { stream_window: 1 << 20, frame: 1 << 15, streams: Some(7), ..Asked::default() });
         let mut asked = Asked::default();
         asked.learn(&limits.payload(true), false).unwrap();
         assert_eq!(asked.streams, None);
+    }
+
+    #[test]
+    fn a_table_that_shrinks_and_grows_at_once_has_shrunk() {
+        let mut asked = Asked::default();
+        asked.learn(&[entry(HEADER_TABLE_SIZE, 0), entry(HEADER_TABLE_SIZE, 4096)].concat(), false).unwrap();
+        assert_eq!((asked.smallest_table, asked.table), (0, 4096));
+        asked.learn(&[], false).unwrap();
+        assert_eq!((asked.smallest_table, asked.table), (4096, 4096));
     }
 
     #[test]
