@@ -321,8 +321,10 @@ impl<H: Head> Connection<H> {
         }
     }
 
-    /// Whether the other side takes another stream now.
+    /// Whether the other side takes another stream now. Until it has said how many, one goes: it says so at once, and would refuse what
+    /// is beyond.
     pub(super) fn may_begin(&self) -> bool {
-        self.asked.streams.is_none_or(|most| self.open.len() < most as usize)
+        let most = if self.reader.is_greeted() { self.asked.streams } else { Some(1) };
+        most.is_none_or(|most| self.open.len() < most as usize)
     }
 }

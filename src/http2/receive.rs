@@ -81,6 +81,11 @@ impl Reader {
         self.block.is_some()
     }
 
+    /// Whether the settings of the other side have come.
+    pub fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
     /// The first bytes of something that is whole with so many; none if it is not yet.
     fn whole<'a>(&mut self, read: &'a [u8], length: usize) -> Whole<'a> {
         if self.held.is_empty()

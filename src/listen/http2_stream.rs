@@ -32,6 +32,8 @@ type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'st
 pub struct Http2Stream {
     request: RequestHeader,
     stream: Frames<Parts>,
+    /// Its length is said to be nothing.
+    announces_none: bool,
     /// All of the request has come and was taken.
     taken: bool,
     /// The head of the final answer, without its fields.
@@ -54,6 +56,7 @@ impl Http2Stream {
         digest: Digest,
     ) -> Http2Stream {
         Http2Stream {
+            announces_none: request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0"),
             request: request.into(),
             taken: stream.is_taken(),
             stream,
@@ -290,8 +293,7 @@ impl Session for Http2Stream {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        let no_length = || self.request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-        self.received == 0 && (no_length() || self.is_taken())
+        self.received == 0 && (self.announces_none || self.is_taken())
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
