@@ -58,6 +58,8 @@ pub enum Going {
 pub struct Connection<H: Head> {
     pub(super) limits: Limits,
     pub(super) asked: Asked,
+    /// It has asked.
+    pub(super) is_greeted: bool,
     pub(super) reader: Reader,
     pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
@@ -121,6 +123,7 @@ impl<H: Head> Connection<H> {
             decoder: Decoder::new(TABLE),
             encoder: Encoder::new(),
             asked: Asked::default(),
+            is_greeted: false,
             outbox,
             window: Window::new(FIRST_WINDOW),
             allowance: Allowance::new(limits.connection_window),

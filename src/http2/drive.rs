@@ -223,21 +223,28 @@ pub fn client<T: AsyncRead + AsyncWrite + Unpin>(io: T, limits: Limits) -> (Clie
 }
 
 impl Client {
-    /// How many requests the server takes at a time, if it has said so.
+    /// How many requests the server takes at a time, if it has said so. Until it could, one: it says so at once, and would refuse what is
+    /// beyond.
     pub fn most(&self) -> Option<usize> {
-        self.shared.lock().asked.streams.map(|streams| streams as usize)
+        self.shared.lock().most()
+    }
+
+    /// Waits until the server has said how many requests it takes, or that it takes none.
+    pub fn poll_greeted(&self, task: &Context<'_>) -> Poll<()> {
+        let mut connection = self.shared.lock();
+        if connection.begins().is_err() || connection.is_greeted {
+            return Poll::Ready(());
+        }
+        connection.wait_to_begin(task)
     }
 
     /// Waits until the server takes another request, or none any more.
     pub fn poll_ready(&self, task: &Context<'_>) -> Poll<()> {
         let mut connection = self.shared.lock();
-        if connection.begins().is_ok() && !connection.may_begin() {
-            if !connection.beginners.iter().any(|beginner| beginner.will_wake(task.waker())) {
-                connection.beginners.push(task.waker().clone());
-            }
-            return Poll::Pending;
+        if connection.begins().is_err() || connection.may_begin() {
+            return Poll::Ready(());
         }
-        Poll::Ready(())
+        connection.wait_to_begin(task)
     }
 
     /// Makes a request, whose head `encode` writes; with `end` it has no body. None: the server takes no more of them for now.
@@ -321,10 +328,22 @@ impl<H: Head> Connection<H> {
         }
     }
 
-    /// Whether the other side takes another stream now. Until it has said how many, one goes: it says so at once, and would refuse what
-    /// is beyond.
-    pub(super) fn may_begin(&self) -> bool {
-        let most = if self.reader.is_greeted() { self.asked.streams } else { Some(1) };
-        most.is_none_or(|most| self.open.len() < most as usize)
+    /// How many streams the other side takes at a time, if it has said so; one until it could.
+    fn most(&self) -> Option<usize> {
+        let most = if self.is_greeted { self.asked.streams } else { Some(1) };
+        most.map(|most| most as usize)
+    }
+
+    /// Whether the other side takes another stream now.
+    fn may_begin(&self) -> bool {
+        self.most().is_none_or(|most| self.open.len() < most)
+    }
+
+    /// The task is woken when that may have changed.
+    fn wait_to_begin<T>(&mut self, task: &Context<'_>) -> Poll<T> {
+        if !self.beginners.iter().any(|beginner| beginner.will_wake(task.waker())) {
+            self.beginners.push(task.waker().clone());
+        }
+        Poll::Pending
     }
 }

@@ -296,6 +296,7 @@ impl<H: Head> Connection<H> {
                 stream.wake_writer();
             }
         }
+        self.is_greeted = true;
         self.outbox.frame(kind::SETTINGS, flag::ACK, 0, &[]);
         self.admit();
         Ok(())

@@ -63,8 +63,8 @@ pub struct Reader {
     held: Vec<u8>,
     /// In a box, since hardly any head needs it.
     block: Option<Box<Block>>,
-    /// Settings have come, which are first (section 3.4).
-    greeted: bool,
+    /// A frame has come; the first are settings (section 3.4).
+    begun: bool,
     /// Pieces that were empty.
     empty: u32,
 }
@@ -73,17 +73,12 @@ impl Reader {
     /// Nothing has come.
     pub fn new(preface: bool) -> Reader {
         let stage = if preface { Stage::Preface(0) } else { Stage::Head };
-        Reader { stage, held: Vec::new(), block: None, greeted: false, empty: 0 }
+        Reader { stage, held: Vec::new(), block: None, begun: false, empty: 0 }
     }
 
     /// Whether a block of fields has begun without its end.
     pub fn is_within_fields(&self) -> bool {
         self.block.is_some()
-    }
-
-    /// Whether the settings of the other side have come.
-    pub fn is_greeted(&self) -> bool {
-        self.greeted
     }
 
     /// The first bytes of something that is whole with so many; none if it is not yet.
@@ -221,7 +216,7 @@ impl<H: Head> Connection<H> {
             self.meter.came(head).map_err(|Flood| Code::ENHANCE_YOUR_CALM)?;
         }
         let is_settings = head.kind == kind::SETTINGS && !head.has(flag::ACK);
-        if !std::mem::replace(&mut self.reader.greeted, true) && !is_settings {
+        if !std::mem::replace(&mut self.reader.begun, true) && !is_settings {
             return Err(Code::PROTOCOL_ERROR);
         }
         let goes_on = self.reader.block.as_ref().map(|block| block.stream);

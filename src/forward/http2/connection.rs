@@ -217,6 +217,7 @@ impl std::fmt::Debug for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncWriteExt as _;
 
     fn pings(every: u64, within: u64, again: u32) -> Pings {
         Pings { every: Duration::from_millis(every), within: Duration::from_millis(within), again }
@@ -262,8 +263,14 @@ mod tests {
 
     #[tokio::test]
     async fn there_are_as_many_places_as_streams_and_what_is_left_is_taken_again() {
-        let (ours, _theirs) = tokio::io::duplex(1 << 16);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
         let connection = Connection::begin(Box::new(ours), Scheme::HTTP, Pings::USUAL);
+        let first = connection.place(Since::New).unwrap();
+        assert!(connection.place(Since::New).is_none(), "how many there are is not known");
+        // Settings that say nothing.
+        theirs.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        poll_fn(|task| connection.client().poll_greeted(task)).await;
+        drop(first);
         let mut places: Vec<_> = (0..STREAMS).map(|_| connection.place(Since::New).unwrap()).collect();
         assert!(connection.place(Since::Before).is_none() && connection.idle().is_none());
         places.pop();

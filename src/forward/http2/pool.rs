@@ -3,6 +3,7 @@
 //! The first that has a place is used first, so that requests travel together and those which are too many grow old and go.
 //! Requests that begin at the same moment, before the first connection is there, wait for one to open it.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -112,7 +113,12 @@ impl Connections {
                     match &opened {
                         Ok(place) => {
                             self.share(place, keep);
-                            opening.send_replace(Opening::Open);
+                            // Others have their places when it is known how many there are.
+                            let connection = place.connection.clone();
+                            tokio::spawn(async move {
+                                poll_fn(|task| connection.client().poll_greeted(task)).await;
+                                opening.send_replace(Opening::Open);
+                            });
                         }
                         // It was the time of one request that was over. Others have more, and go on by themselves.
                         Err(error) if is_late(error) => drop(opening),
