@@ -321,9 +321,7 @@ impl<H: Head> Connection<H> {
     pub(super) fn begins(&self) -> Result<(), Fault> {
         match self.fault {
             Some(fault) => Err(fault),
-            None if self.going != Going::On || self.last >= LAST_STREAM => {
-                Err(Fault::GoAway(Code::NO_ERROR, By::Peer))
-            }
+            None if self.going != Going::On || self.last >= LAST_STREAM => Err(Fault::GoAway(Code::NO_ERROR, By::Peer)),
             None => Ok(()),
         }
     }

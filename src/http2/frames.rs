@@ -159,8 +159,7 @@ impl<H: Head> Connection<H> {
 
     /// Somebody has begun a stream.
     pub(super) fn begin(&mut self, id: u32) -> usize {
-        let stream =
-            Stream::new(id, Window::new(self.asked.stream_window), Allowance::new(self.limits.stream_window));
+        let stream = Stream::new(id, Window::new(self.asked.stream_window), Allowance::new(self.limits.stream_window));
         let key = self.streams.insert(stream);
         self.open.insert(id, key);
         key
@@ -221,11 +220,7 @@ impl<H: Head> Connection<H> {
         self.stream_ends(id)
     }
 
-    fn decode(
-        &mut self,
-        block: &[u8],
-        field: impl FnMut(super::hpack::Name, http::HeaderValue),
-    ) -> Result<List, Code> {
+    fn decode(&mut self, block: &[u8], field: impl FnMut(super::hpack::Name, http::HeaderValue)) -> Result<List, Code> {
         self.decoder.decode(block, self.limits.fields, field).map_err(|Broken| Code::COMPRESSION_ERROR)
     }
 
@@ -248,14 +243,22 @@ impl<H: Head> Connection<H> {
         }
         match head.kind {
             kind::SETTINGS if head.has(flag::ACK) => {
-                if payload.is_empty() { Ok(()) } else { Err(Code::FRAME_SIZE_ERROR) }
+                if payload.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Code::FRAME_SIZE_ERROR)
+                }
             }
             kind::SETTINGS => self.settings_came(payload),
             kind::PING => {
                 if payload.len() != 8 {
                     return Err(Code::FRAME_SIZE_ERROR);
                 }
-                if head.has(flag::ACK) { self.answered(payload) } else { self.answer(payload) }
+                if head.has(flag::ACK) {
+                    self.answered(payload)
+                } else {
+                    self.answer(payload)
+                }
                 Ok(())
             }
             kind::GOAWAY => {

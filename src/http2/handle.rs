@@ -95,7 +95,8 @@ impl<H: Head> Stream<H> {
     /// Ends the stream, complete or not.
     pub fn reset(&mut self, code: Code) {
         let mut connection = self.shared.lock();
-        if let Some(id) = connection.streams.get(self.key).filter(|stream| !stream.is_closed()).map(|stream| stream.id) {
+        if let Some(id) = connection.streams.get(self.key).filter(|stream| !stream.is_closed()).map(|stream| stream.id)
+        {
             connection.say_reset(id, code);
             connection.end(self.key, Fault::Reset(code, By::Us));
         }
@@ -143,13 +144,7 @@ impl<H: Head> Connection<H> {
         Ok(())
     }
 
-    fn poll_send(
-        &mut self,
-        key: usize,
-        task: &Context<'_>,
-        data: &mut Bytes,
-        end: bool,
-    ) -> Poll<Result<usize, Fault>> {
+    fn poll_send(&mut self, key: usize, task: &Context<'_>, data: &mut Bytes, end: bool) -> Poll<Result<usize, Fault>> {
         let room = self.room();
         let frame = self.asked.frame as usize;
         let stream = match self.sending(key) {

@@ -289,8 +289,7 @@ impl<H: Head> Connection<H> {
         if head.has(flag::END_HEADERS) {
             self.fields_came(head.stream, ends, block)?;
         } else {
-            self.reader.block =
-                Some(Box::new(Block { stream: head.stream, ends, bytes: block.to_vec(), frames: 1 }));
+            self.reader.block = Some(Box::new(Block { stream: head.stream, ends, bytes: block.to_vec(), frames: 1 }));
         }
         if depends_on == Some(head.stream) {
             self.punish(head.stream, Code::PROTOCOL_ERROR)?;

@@ -98,6 +98,7 @@ proptest! {
         run(async {
             let (client, server) = pair(room);
             tokio::spawn(echo(server));
+            poll_fn(|task| client.poll_greeted(task)).await;
             let streams = (0..3).map(|_| {
                 let (mut stream, pieces) = (ask(&client, false), pieces.clone());
                 tokio::spawn(async move {
@@ -145,7 +146,8 @@ fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
         Just(vec![0, 0, 0, 1]),
         Just(vec![0; 8]),
     ];
-    let flags = prop::sample::select(vec![0, flag::END_STREAM, flag::END_HEADERS, 5, flag::PADDED, flag::PRIORITY, 0xff]);
+    let flags =
+        prop::sample::select(vec![0, flag::END_STREAM, flag::END_HEADERS, 5, flag::PADDED, flag::PRIORITY, 0xff]);
     let frame = (0..11_u8, flags, 0..6_u32, payload).prop_map(|(kind, flags, stream, payload)| {
         let length = u32::try_from(payload.len()).unwrap();
         [&FrameHead { length, kind, flags, stream }.bytes()[..], &payload].concat()

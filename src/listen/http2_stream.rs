@@ -10,9 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
+use http::HeaderMap;
 use http::header;
 use http::request::Parts;
-use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, OrErr, Result};
 use pingora_core::protocols::Digest;
@@ -50,11 +50,7 @@ pub struct Http2Stream {
 }
 
 impl Http2Stream {
-    pub(super) fn new(
-        request: Parts,
-        stream: Frames<Parts>,
-        digest: Digest,
-    ) -> Http2Stream {
+    pub(super) fn new(request: Parts, stream: Frames<Parts>, digest: Digest) -> Http2Stream {
         Http2Stream {
             announces_none: request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0"),
             request: request.into(),

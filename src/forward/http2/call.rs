@@ -218,7 +218,9 @@ impl Call {
             self.announced = if self.bodiless { None } else { length(&head.headers)? };
             self.stage = Stage::Body;
             // A length of a body that does not come is found out before anything of it is told.
-            if self.announced.is_some_and(|announced| announced > 0) && self.stream.as_ref().is_some_and(Stream::is_taken) {
+            if self.announced.is_some_and(|announced| announced > 0)
+                && self.stream.as_ref().is_some_and(Stream::is_taken)
+            {
                 return Err(in_doubt("a length of a body that does not come"));
             }
         }
