@@ -112,7 +112,8 @@ impl Head for request::Parts {
             }
         } else {
             let (scheme, path) = scheme.zip(path).ok_or(Malformed)?;
-            if !path.as_str().starts_with('/') && !(path == "*" && method == Method::OPTIONS) {
+            let is_of_server = path == "*" && method == Method::OPTIONS;
+            if !path.as_str().starts_with('/') && !is_of_server {
                 return Err(Malformed);
             }
             uri.scheme = authority.is_some().then_some(scheme);

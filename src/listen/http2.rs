@@ -64,7 +64,7 @@ where
             _ = &mut draining, if !limit.is_last() => None,
             accepted = poll_fn(|task| match server.poll_accept(task, Tick::now().since(began)) {
                 Poll::Pending if unfinished.is_late(server.is_within_fields(), task) => Poll::Ready(Err(Late)),
-                accepted => accepted.map(Ok),
+                accepted @ (Poll::Pending | Poll::Ready(_)) => accepted.map(Ok),
             }) => Some(accepted),
             // A client that does not follow GOAWAY, or is gone without a word, must not hold the process for its
             // whole grace period.
