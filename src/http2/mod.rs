@@ -1,8 +1,8 @@
 //! HTTP/2 (RFC 9113), as it is spoken with clients and with backends.
 //!
 //! ```text
-//!   socket ── drive ──▶ receive ──▶ frames ──▶ stream ──▶ handle ── whoever serves or makes a request
-//!             drive ◀──────── outbox ◀───────────────────── handle
+//!   socket ──▶ receive ──▶ frames ──▶ stream ──▶ handle ── whoever serves (server) or makes a request (client)
+//!   socket ◀────────── outbox ◀───────────────── handle
 //! ```
 //!
 //! [`Connection`](connection::Connection) is the state of one connection without its socket: bytes come in, frames wait to go out. Whoever
@@ -12,8 +12,8 @@
 //!
 //! Deliberately absent: pushes, priorities (RFC 9113, section 5.3.2), the upgrade from HTTP/1.1, and CONNECT with a protocol.
 
+mod client;
 mod connection;
-mod drive;
 mod fault;
 mod flood;
 mod frame;
@@ -24,16 +24,19 @@ mod message;
 mod outbox;
 mod pieces;
 mod receive;
+mod server;
 mod settings;
+mod socket;
 mod stream;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
-pub use drive::{Client, Driver, Progress, Request, Server, client};
+pub use client::{Client, Driver, client};
 pub use fault::{By, Code, Fault};
 pub use handle::Stream;
 pub use message::is_of_connection;
+pub use server::{Progress, Request, Server};
 pub use settings::Limits;
 pub use stream::Came;
