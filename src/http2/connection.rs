@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::fault::{By, Code, Fault};
-use super::flood::Meter;
+use super::flood::{Flood, Meter};
 use super::frame::{flag, kind};
 use super::hpack::{Decoder, Encoder};
 use super::message::Head;
@@ -32,9 +32,6 @@ const ROOM: usize = 64 * 1024;
 
 /// With so much unsent nothing is read that could make us say more.
 const MOST_UNSENT: usize = 128 * 1024;
-
-/// Streams that we end because of what their client did to them; with more the connection ends (CVE-2025-8671).
-const OFFENCES: usize = 1024;
 
 /// What asks a client whether it has seen that nothing new should come (section 6.8).
 const LAST_CALL: [u8; 8] = *b"evenkeel";
@@ -80,9 +77,10 @@ pub struct Connection<H: Head> {
     pub(super) taken_back: usize,
     /// Streams that we have reset, the last of them at the end.
     pub(super) reset: VecDeque<u32>,
-    offences: usize,
-    /// Streams that wait for room on the connection.
-    blocked: Vec<usize>,
+    /// The highest of those that are forgotten.
+    forgotten: u32,
+    /// Streams that wait for room on the connection, who waits longest first.
+    blocked: VecDeque<usize>,
     /// Who waits to begin a stream.
     pub(super) beginners: Vec<Waker>,
     pub(super) going: Going,
@@ -133,8 +131,8 @@ impl<H: Head> Connection<H> {
             unheld: VecDeque::new(),
             taken_back: 0,
             reset: VecDeque::new(),
-            offences: 0,
-            blocked: Vec::new(),
+            forgotten: 0,
+            blocked: VecDeque::new(),
             beginners: Vec::new(),
             going: Going::On,
             meter: Meter::new(),
@@ -175,7 +173,7 @@ impl<H: Head> Connection<H> {
         if let Some(stream) = self.streams.get_mut(key)
             && !std::mem::replace(&mut stream.is_blocked, true)
         {
-            self.blocked.push(key);
+            self.blocked.push_back(key);
         }
     }
 
@@ -184,15 +182,19 @@ impl<H: Head> Connection<H> {
         self.blocked.retain(|blocked| *blocked != key);
     }
 
-    /// There is room again. Each takes some of it and asks again behind the others.
+    /// There is room: those who wait longest take of it, and ask again behind the others. As many are woken as have something of it;
+    /// if they leave some, they wake the next.
     pub fn unblock(&mut self) {
-        if self.blocked.is_empty() || self.room() == 0 {
-            return;
-        }
-        for key in self.blocked.drain(..) {
+        let mut room = self.room();
+        while room > 0
+            && let Some(key) = self.blocked.pop_front()
+        {
             if let Some(stream) = self.streams.get_mut(key) {
                 stream.is_blocked = false;
-                stream.wake_writer();
+                if stream.writer.is_some() {
+                    room = room.saturating_sub(self.asked.frame as usize);
+                    stream.wake_writer();
+                }
             }
         }
     }
@@ -207,14 +209,16 @@ impl<H: Head> Connection<H> {
 
     /// Whether a stream with this number was ended by us, so that its frames may be under way.
     pub fn was_reset(&self, id: u32) -> bool {
-        self.reset.contains(&id)
+        id <= self.forgotten || self.reset.contains(&id)
     }
 
     /// Tells the other side that a stream has ended, whether or not somebody holds it.
     pub fn say_reset(&mut self, id: u32, code: Code) {
         self.outbox.frame(kind::RST_STREAM, 0, id, &code.0.to_be_bytes());
-        if self.reset.len() >= self.limits.remembered_resets {
-            self.reset.pop_front();
+        if self.reset.len() >= self.limits.remembered_resets
+            && let Some(id) = self.reset.pop_front()
+        {
+            self.forgotten = self.forgotten.max(id);
         }
         self.reset.push_back(id);
         self.notify();
@@ -238,9 +242,8 @@ impl<H: Head> Connection<H> {
     /// # Errors
     /// It did so too often.
     pub fn offended(&mut self) -> Result<(), Code> {
-        self.offences += 1;
         // What is wrong with an answer ends that answer, however often: the backend is ours.
-        if H::IS_REQUEST && self.offences > OFFENCES { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
+        if H::IS_REQUEST { self.meter.offended().map_err(|Flood| Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
     }
 
     /// A stream has ended otherwise than in order.

@@ -10,11 +10,11 @@ use super::frame::{Head, kind};
 /// uses a tenth of what its download gives it back.
 const IDLE_FRAMES: Budget = Budget { left: 10_000, most: 10_000, each_tick: 250 };
 
-/// The budget of requests that are taken back. Whoever takes back half of what it asks, or a hundred each second, pays
-/// nothing.
+/// The budget of requests that are taken back, or that must be ended for what their client did to them (CVE-2025-8671). Whoever does
+/// that with half of what it asks, or a hundred each second, pays nothing.
 const RESETS: Budget = Budget { left: 1000, most: 1000, each_tick: 50 };
 
-/// What taking back a request costs; asking it has given one.
+/// What such a request costs; asking it has given one.
 const RESET: i64 = 2;
 
 /// How many bytes sent to the client pay for one frame.
@@ -69,6 +69,14 @@ impl Meter {
     /// These bytes were sent to the client.
     pub fn sent(&mut self, bytes: usize) {
         self.idle.give(i64::try_from(bytes).unwrap_or(i64::MAX) / SENT_PER_FRAME);
+    }
+
+    /// A request of the client's was ended for what it did to it.
+    ///
+    /// # Errors
+    /// It is one more than it may do that with.
+    pub fn offended(&mut self) -> Result<(), Flood> {
+        self.resets.take(RESET)
     }
 
     /// A frame has come from the client.

@@ -12,7 +12,7 @@ use super::stream::Stream;
 use super::window::{Allowance, Window};
 
 /// Interim heads of one answer that wait for whoever takes them.
-const INTERIM: usize = 16;
+const INTERIM: usize = 64;
 
 /// The most requests of a connection that their client has taken back before anybody looked at them; one more ends it
 /// (CVE-2023-44487).

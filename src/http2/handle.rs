@@ -176,6 +176,7 @@ impl<H: Head> Connection<H> {
             self.sent_whole(key);
         }
         self.notify();
+        self.unblock();
         Poll::Ready(Ok(most))
     }
 
@@ -213,6 +214,8 @@ impl<H: Head> Connection<H> {
         if stream.is_blocked {
             self.forget_blocked(key);
         }
+        // It may have been woken for room that it did not take.
+        self.unblock();
         if self.open.remove(&stream.id).is_some() {
             // After a whole answer the rest of the request is not needed (RFC 9113, section 8.1).
             let code = if H::IS_REQUEST && stream.sent_whole { Code::NO_ERROR } else { Code::CANCEL };

@@ -81,8 +81,8 @@ impl Head for request::Parts {
         let RequestDraft { method, scheme, authority, path, length, fields } = draft;
         let name = match name {
             Name::Field(name) => {
-                // Said twice it is in doubt (RFC 9110, section 8.6).
-                if name == header::CONTENT_LENGTH {
+                // Whether more than one is meant is asked of the whole head.
+                if name == header::CONTENT_LENGTH && length.is_none() {
                     once(length, &mut fields.malformed, self::length(value.as_bytes()));
                 }
                 return fields.add(name, value);
@@ -94,7 +94,7 @@ impl Head for request::Parts {
         *malformed |= !fields.map.is_empty();
         match name {
             Name::Method => once(method, malformed, Method::from_bytes(value.as_bytes()).ok()),
-            Name::Scheme => once(scheme, malformed, self::scheme(value.as_bytes())),
+            Name::Scheme => once(scheme, malformed, Scheme::try_from(value.as_bytes()).ok()),
             Name::Authority => once(authority, malformed, Authority::try_from(value.as_bytes()).ok()),
             Name::Path => once(path, malformed, self::path(value)),
             Name::Status | Name::Protocol | Name::Field(_) => *malformed = true,
@@ -112,10 +112,6 @@ impl Head for request::Parts {
             }
         } else {
             let (scheme, path) = scheme.zip(path).ok_or(Malformed)?;
-            let is_of_server = path == "*" && method == Method::OPTIONS;
-            if !path.as_str().starts_with('/') && !is_of_server {
-                return Err(Malformed);
-            }
             uri.scheme = authority.is_some().then_some(scheme);
             uri.path_and_query = Some(path);
         }
@@ -130,14 +126,6 @@ impl Head for request::Parts {
 
     fn is_interim(&self) -> bool {
         false
-    }
-}
-
-fn scheme(value: &[u8]) -> Option<Scheme> {
-    match value {
-        b"http" => Some(Scheme::HTTP),
-        b"https" => Some(Scheme::HTTPS),
-        _ => None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::spare;
 /// Payloads from this on are not copied.
 const LARGE: usize = 4 * 1024;
 
-/// With so much written of what stands one behind the other, what is left moves to the front.
+/// With so much written of what stands one behind the other, and no more than that left, what is left moves to the front.
 const MOVE: usize = 16 * 1024;
 
 /// See the module's documentation.
@@ -173,7 +173,7 @@ impl Outbox {
             spare::give_back(std::mem::take(&mut self.small));
             self.written = 0;
             self.last_data = None;
-        } else if self.written >= MOVE {
+        } else if self.written >= MOVE.max(self.small.len() / 2) {
             self.small.drain(..self.written);
             for (at, _) in &mut self.large {
                 *at -= self.written;

@@ -51,6 +51,8 @@ struct Data {
 struct Block {
     stream: u32,
     ends: bool,
+    /// The stream is said to depend on itself (section 5.3.1).
+    is_own: bool,
     bytes: Vec<u8>,
     frames: u32,
 }
@@ -275,11 +277,11 @@ impl<H: Head> Connection<H> {
             let length = rest.len().checked_sub(usize::from(*padding)).ok_or(Code::PROTOCOL_ERROR)?;
             block = rest.get(..length).unwrap_or_default();
         }
-        let mut depends_on = None;
+        let mut is_own = false;
         if head.has(flag::PRIORITY) {
             let (priority, rest) = block.split_first_chunk::<5>().ok_or(Code::FRAME_SIZE_ERROR)?;
             let [stream @ .., _weight] = *priority;
-            depends_on = Some(u32::from_be_bytes(stream) & 0x7fff_ffff);
+            is_own = u32::from_be_bytes(stream) & 0x7fff_ffff == head.stream;
             block = rest;
         }
         if head.stream == 0 {
@@ -287,14 +289,16 @@ impl<H: Head> Connection<H> {
         }
         let ends = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
-            self.fields_came(head.stream, ends, block)?;
-        } else {
-            self.reader.block = Some(Box::new(Block { stream: head.stream, ends, bytes: block.to_vec(), frames: 1 }));
+            return self.fields_end(head.stream, ends, is_own, block);
         }
-        if depends_on == Some(head.stream) {
-            self.punish(head.stream, Code::PROTOCOL_ERROR)?;
-        }
+        let block = Block { stream: head.stream, ends, is_own, bytes: block.to_vec(), frames: 1 };
+        self.reader.block = Some(Box::new(block));
         Ok(())
+    }
+
+    fn fields_end(&mut self, stream: u32, ends: bool, is_own: bool, block: &[u8]) -> Result<(), Code> {
+        self.fields_came(stream, ends, block)?;
+        if is_own { self.punish(stream, Code::PROTOCOL_ERROR) } else { Ok(()) }
     }
 
     fn fields_go_on(&mut self, head: frame::Head, payload: &[u8]) -> Result<(), Code> {
@@ -302,7 +306,7 @@ impl<H: Head> Connection<H> {
         block.bytes.extend_from_slice(payload);
         block.frames += 1;
         if head.has(flag::END_HEADERS) {
-            return self.fields_came(block.stream, block.ends, &block.bytes);
+            return self.fields_end(block.stream, block.ends, block.is_own, &block.bytes);
         }
         if block.bytes.len() > self.limits.fields + BLOCK_BEYOND || block.frames > BLOCK_FRAMES {
             return Err(Code::ENHANCE_YOUR_CALM);

@@ -1,13 +1,14 @@
 //! Both sides talk to each other, and to nobody sane.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method, StatusCode, request, response};
 use proptest::prelude::*;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::connection::Connection;
 use super::frame::{Head as FrameHead, flag, kind};
@@ -99,7 +100,7 @@ proptest! {
             let (client, server) = pair(room);
             tokio::spawn(echo(server));
             poll_fn(|task| client.poll_greeted(task)).await;
-            let streams = (0..3).map(|_| {
+            let streams = (0..9).map(|_| {
                 let (mut stream, pieces) = (ask(&client, false), pieces.clone());
                 tokio::spawn(async move {
                     // What comes back is taken meanwhile: nobody holds it.
@@ -136,6 +137,53 @@ proptest! {
     }
 }
 
+/// Gives a connection these bytes, as if they had come.
+fn give<H: Head>(connection: &mut Connection<H>, mut bytes: &[u8]) -> Result<(), Code> {
+    let task = &mut Context::from_waker(Waker::noop());
+    let received = scratch::poll_read(&mut bytes, task, usize::MAX, |mut read| connection.receive(&mut read));
+    let Poll::Ready(Ok(received)) = received else { panic!("a slice is always ready") };
+    received
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap();
+    [&FrameHead { length, kind, flags, stream }.bytes()[..], payload].concat()
+}
+
+#[test]
+fn late_frames_of_streams_that_we_have_left_cost_nobody_else_anything_however_many_there_were() {
+    let shared = Arc::new(Connection::<response::Parts>::shared(LIMITS));
+    give(&mut shared.lock(), &frame(kind::SETTINGS, 0, 0, &[])).unwrap();
+    for id in (1..60).step_by(2) {
+        let mut connection = shared.lock();
+        connection.last = id;
+        let key = connection.begin(id);
+        drop(connection);
+        drop(Stream::new(shared.clone(), key));
+    }
+    for id in (1..60).step_by(2) {
+        let late = [frame(kind::HEADERS, flag::END_HEADERS, id, &[0x88]), frame(kind::DATA, 0, id, b"late")].concat();
+        assert_eq!(give(&mut shared.lock(), &late), Ok(()));
+    }
+}
+
+#[test]
+fn whatever_must_be_answered_is_answered_however_much_it_is() {
+    run(async {
+        let (ours, mut theirs) = tokio::io::duplex(4_000_000);
+        let pings = frame(kind::PING, 0, 0, &[1; 8]).repeat(9_000);
+        let last = frame(kind::PING, 0, 0, b"the last");
+        let all = [&super::connection::PREFACE[..], &frame(kind::SETTINGS, 0, 0, &[]), &pings, &last].concat();
+        theirs.write_all(&all).await.unwrap();
+        let mut server = Server::new(ours, LIMITS);
+        tokio::spawn(async move { poll_fn(|task| server.poll_accept(task, 0)).await.is_none() });
+        let mut answers = Vec::new();
+        while !answers.ends_with(b"the last") {
+            assert!(theirs.read_buf(&mut answers).await.unwrap() > 0);
+        }
+    });
+}
+
 /// Frames that are nearly right.
 fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let payload = prop_oneof![
@@ -148,11 +196,9 @@ fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
     ];
     let flags =
         prop::sample::select(vec![0, flag::END_STREAM, flag::END_HEADERS, 5, flag::PADDED, flag::PRIORITY, 0xff]);
-    let frame = (0..11_u8, flags, 0..6_u32, payload).prop_map(|(kind, flags, stream, payload)| {
-        let length = u32::try_from(payload.len()).unwrap();
-        [&FrameHead { length, kind, flags, stream }.bytes()[..], &payload].concat()
-    });
-    prop::collection::vec(frame, 0..30)
+    let all = (0..11_u8, flags, 0..6_u32, payload);
+    let all = all.prop_map(|(kind, flags, stream, payload)| frame(kind, flags, stream, &payload));
+    prop::collection::vec(all, 0..30)
 }
 
 fn feed<H: Head>(bytes: &[u8], cut: usize) {
@@ -162,11 +208,8 @@ fn feed<H: Head>(bytes: &[u8], cut: usize) {
         connection.last = 1;
         connection.begin(1);
     }
-    for mut piece in bytes.chunks(cut) {
-        let task = &mut Context::from_waker(Waker::noop());
-        let received = scratch::poll_read(&mut piece, task, usize::MAX, |mut read| connection.receive(&mut read));
-        let Poll::Ready(Ok(received)) = received else { panic!("a slice is always ready") };
-        if let Err(code) = received {
+    for piece in bytes.chunks(cut) {
+        if let Err(code) = give(&mut connection, piece) {
             connection.fail(code);
             assert!(connection.is_over() && connection.open.is_empty());
             return;

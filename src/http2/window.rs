@@ -44,7 +44,6 @@ pub struct Exceeded;
 /// How much the other side may send, and what it is still to be told of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    most: u32,
     /// How much may still come.
     left: u32,
     /// What was taken, and not told.
@@ -54,7 +53,7 @@ pub struct Allowance {
 impl Allowance {
     /// At most so much at a time.
     pub fn new(most: u32) -> Allowance {
-        Allowance { most, left: most, untold: 0 }
+        Allowance { left: most, untold: 0 }
     }
 
     /// So much has come.
@@ -66,12 +65,12 @@ impl Allowance {
         Ok(())
     }
 
-    /// So much was taken of what had come. What is to be told now: the window opens by this. It is told when it is half of all, so that
-    /// few frames say it.
+    /// So much was taken of what had come. What is to be told now: the window opens by this. It is told when it is half of what may still
+    /// come without it: few frames say it, and it is said in time also where most of the window is held by what nobody takes.
     #[must_use]
     pub fn taken(&mut self, length: u32) -> Option<u32> {
         self.untold = self.untold.saturating_add(length);
-        if self.untold < self.most / 2 {
+        if self.untold < self.left / 2 {
             return None;
         }
         self.left = self.left.saturating_add(self.untold);
@@ -106,9 +105,21 @@ mod tests {
         let mut allowance = Allowance::new(100);
         allowance.came(100).unwrap();
         assert_eq!(allowance.came(1), Err(Exceeded));
-        assert_eq!(allowance.taken(49), None);
-        assert_eq!(allowance.taken(1), Some(50));
+        assert_eq!(allowance.taken(50), Some(50));
         assert_eq!(allowance.came(51), Err(Exceeded));
         assert_eq!(allowance.came(50), Ok(()));
+    }
+
+    #[test]
+    fn few_frames_tell_of_what_was_taken_and_also_of_little_where_little_is_left() {
+        let mut allowance = Allowance::new(1000);
+        allowance.came(300).unwrap();
+        assert_eq!(allowance.taken(300), None);
+        allowance.came(100).unwrap();
+        assert_eq!(allowance.taken(100), Some(400));
+        // Nobody takes this.
+        allowance.came(900).unwrap();
+        allowance.came(60).unwrap();
+        assert_eq!(allowance.taken(60), Some(60));
     }
 }

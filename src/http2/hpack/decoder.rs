@@ -209,9 +209,6 @@ fn huffman_string<'a>(coded: &[u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8]
 /// The value that these bytes are. None: no message may have it (RFC 9113, section 8.2.1).
 #[inline]
 fn read_value(bytes: &[u8]) -> Option<HeaderValue> {
-    if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = bytes {
-        return None;
-    }
     HeaderValue::from_bytes(bytes).ok()
 }
 

@@ -221,15 +221,13 @@ fn a_name_may_be_that_of_the_entry_which_is_evicted_for_it() {
 
 #[test]
 fn what_is_malformed_keeps_its_place_and_stays_malformed() {
-    let wrong: [&[u8]; 8] = [
+    let wrong: [&[u8]; 6] = [
         b"\x40\x01N\x01v",
         b"\x40\x04:own\x01v",
         b"\x40\x00\x01v",
         b"\x40\x01n\x02\0v",
         b"\x40\x01n\x02v\r",
         b"\x40\x01n\x02v\n",
-        b"\x40\x01n\x02 v",
-        b"\x40\x01n\x02v\t",
     ];
     for block in wrong {
         let mut decoder = Decoder::new(4096);
@@ -251,7 +249,6 @@ fn malformed_literals_that_are_not_indexed_are_malformed_too() {
     for block in [b"\x00\x01N\x01v", b"\x10\x01N\x01v"] {
         assert_eq!(read(&mut Decoder::new(4096), block), Ok((List::Malformed, vec![])));
     }
-    assert_eq!(read(&mut Decoder::new(4096), b"\x04\x02/ "), Ok((List::Malformed, vec![])));
     let good = Ok((List::Whole, vec![(Name::Path, HeaderValue::from_bytes(b"/a b\tc\xff").unwrap())]));
     assert_eq!(read(&mut Decoder::new(4096), b"\x04\x07/a b\tc\xff"), good);
 }
