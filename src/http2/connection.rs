@@ -265,7 +265,7 @@ impl<H: Head> Connection<H> {
         }
     }
 
-    /// There may be a place for another stream, or none any more. Who waited longest asks first.
+    /// There may be a place for another stream, or none any more.
     pub fn admit(&mut self) {
         self.beginners.drain(..).for_each(Waker::wake);
         // Whoever drives the connection may wait for the last of them.

@@ -149,6 +149,7 @@ impl<H: Head> Connection<H> {
         if ends && length.is_some_and(|length| length > 0) {
             return self.punish(id, Code::PROTOCOL_ERROR);
         }
+        self.meter.began();
         let key = self.begin(id);
         if let Some(stream) = self.streams.get_mut(key) {
             (stream.has_head, stream.came_whole, stream.left, stream.is_held) = (true, ends, length, false);
@@ -295,8 +296,11 @@ impl<H: Head> Connection<H> {
         if change != 0 {
             for key in self.open.values() {
                 let Some(stream) = self.streams.get_mut(*key) else { continue };
+                let had_room = stream.window.room() > 0;
                 stream.window.change(change).map_err(|_| Code::FLOW_CONTROL_ERROR)?;
-                stream.wake_writer();
+                if !had_room && stream.window.room() > 0 {
+                    stream.wake_writer();
+                }
             }
         }
         self.is_greeted = true;

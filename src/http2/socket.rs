@@ -71,10 +71,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         while connection.outbox.unsent() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = connection.outbox.slices(&mut slices);
-            let wrote = match slices.get(..count).unwrap_or_default() {
-                [slice] => Pin::new(&mut self.io).poll_write(task, slice),
-                slices => Pin::new(&mut self.io).poll_write_vectored(task, slices),
-            };
+            let slices = slices.get(..count).unwrap_or_default();
+            let wrote = Pin::new(&mut self.io).poll_write_vectored(task, slices);
             match ready!(wrote)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 wrote => connection.wrote(wrote),

@@ -1,7 +1,7 @@
 //! A request over a stream of HTTP/2, and its answer.
 //!
 //! What has come is held up to a piece; the window of the stream is given back as it is taken, so that a client that does not
-//! read stops its backend, on this stream alone. Where it ends before the answer has, the library tells the backend so
+//! read stops its backend, on this stream alone. Where it ends before the answer has, the backend is told so
 //! (CANCEL) and the connection goes on.
 
 use std::collections::VecDeque;

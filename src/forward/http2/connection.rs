@@ -16,7 +16,7 @@ use crate::http2::{Client, Driver, Limits, client};
 /// Requests at a time on one connection to a backend that allows as many.
 pub const STREAMS: usize = 100;
 
-/// What a backend may send on one stream before its client has taken it: the library holds that much. A stream of
+/// What a backend may send on one stream before its client has taken it: so much is held. A stream of
 /// 100 ms round trip gets 20 Mbit/s.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
