@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::response;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,7 +13,7 @@ use super::handle::Stream;
 use super::hpack::Encoder;
 use super::message::Head;
 use super::settings::Limits;
-use super::socket::{Held, Read, Socket};
+use super::socket::{Held, Socket, Step};
 
 /// The largest number of a stream (RFC 9113, section 5.1.1).
 const LAST_STREAM: u32 = 0x7fff_ffff;
@@ -96,19 +96,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Carries what there is. Ready: the connection is over.
     pub fn poll_drive(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let mut connection = self.shared.0.lock();
-        loop {
-            let read = self.socket.read(&mut connection, task);
-            if read == Read::Some {
-                continue;
-            }
-            if self.socket.poll_over(&mut connection, task).is_ready() {
-                break;
-            }
-            if read == Read::Nothing || !connection.reads() {
-                connection.driver = Some(task.waker().clone());
-                return Poll::Pending;
-            }
-        }
+        while ready!(self.socket.poll_step(&mut connection, task)) != Step::Over {}
         drop(connection);
         // Whether it takes that does not matter any more.
         Pin::new(&mut self.socket.io).poll_shutdown(task).map(drop)

@@ -190,7 +190,6 @@ impl<H: Head> Connection<H> {
                 return Ok(None);
             }
             data.left -= u32::try_from(length).unwrap_or(data.left);
-            let is_last = data.left == 0 && data.padding == 0;
             let piece = if Read::is_worth_holding(length) {
                 read.skip(std::mem::take(at));
                 Piece::Held(read.take_first(length))
@@ -199,7 +198,7 @@ impl<H: Head> Connection<H> {
                 Piece::Copied(bytes.get(..length).unwrap_or_default())
             };
             self.piece_came(data.stream, piece)?;
-            if !is_last {
+            if data.left > 0 {
                 return Ok(Some(Stage::Data(data)));
             }
         }

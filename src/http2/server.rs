@@ -1,7 +1,7 @@
 //! The side that answers: it takes requests from a connection, and carries what comes and goes over their streams.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::request;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,7 +10,7 @@ use super::connection::{Connection, Shared};
 use super::fault::Fault;
 use super::handle::Stream;
 use super::settings::Limits;
-use super::socket::{Held, Read, Socket};
+use super::socket::{Held, Socket, Step};
 
 /// The side that answers.
 #[derive(Debug)]
@@ -46,16 +46,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
                 return Poll::Ready(Some((head, Stream::new(self.shared.0.clone(), key))));
             }
             connection.taken_back = 0;
-            let read = self.socket.read(&mut connection, task);
-            if read == Read::Some {
-                continue;
-            }
-            if self.socket.poll_over(&mut connection, task).is_ready() {
+            if ready!(self.socket.poll_step(&mut connection, task)) == Step::Over {
                 return Poll::Ready(None);
-            }
-            if read == Read::Nothing || !connection.reads() {
-                connection.driver = Some(task.waker().clone());
-                return Poll::Pending;
             }
         }
     }

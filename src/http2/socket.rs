@@ -24,7 +24,7 @@ pub struct Socket<T> {
 
 /// What came of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+enum Read {
     /// Something; there may be more.
     Some,
     /// Nothing for now, or nothing more.
@@ -33,14 +33,41 @@ pub enum Read {
     Stopped,
 }
 
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something has come, and was looked at.
+    Came,
+    /// The connection is over, and everything was said.
+    Over,
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// Nothing was read or written.
     pub fn new(io: T) -> Socket<T> {
         Socket { io, unflushed: false }
     }
 
+    /// Reads once, or writes what can be written where nothing comes. Waits for more of either.
+    pub fn poll_step<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            let read = self.read(connection, task);
+            if read == Read::Some {
+                return Poll::Ready(Step::Came);
+            }
+            if self.poll_over(connection, task).is_ready() {
+                return Poll::Ready(Step::Over);
+            }
+            // Where too much had to leave first, and has, it is read again: nobody else would wake us for it.
+            if read == Read::Nothing || !connection.reads() {
+                connection.driver = Some(task.waker().clone());
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Reads once.
-    pub fn read<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Read {
+    fn read<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Read {
         if !connection.reads() {
             return Read::Stopped;
         }
@@ -87,7 +114,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     }
 
     /// Writes what can be written. Ready: the connection is over, and everything was said.
-    pub fn poll_over<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Poll<()> {
+    fn poll_over<H: Head>(&mut self, connection: &mut Connection<H>, task: &mut Context<'_>) -> Poll<()> {
         match self.poll_write(connection, task) {
             Poll::Ready(Ok(())) => connection.unblock(),
             Poll::Pending => {
